@@ -370,7 +370,7 @@ async def test_a_streams_row_is_there_as_soon_as_its_provider_has_answered(
                 await arbstr.catch_up()
                 with contextlib.closing(sqlite3.connect(tmp_path / "arbstr.db")) as ledger:
                     rows = ledger.execute(
-                        "SELECT correlation_id, provider, streaming FROM requests WHERE open = ?", (is_open,)
+                        "SELECT correlation_id, provider, streaming FROM requests WHERE (open <> 0) = ?", (is_open,)
                     )
                     if found := rows.fetchall():
                         (row,) = found
