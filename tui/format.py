@@ -171,10 +171,10 @@ def age(ms: float) -> str:
 
 
 def uptime(ms: float) -> str:
-    """A long time span, to the minute, so that it changes once a minute: `less than 1 m`, `14 m`, `2 h 14 m`."""
+    """A long time span, to the minute, so that it changes once a minute: `<1 m`, `14 m`, `2 h 14 m`."""
     minutes = int(ms // 60_000)
     if minutes < 1:
-        return "less than 1 m"
+        return "<1 m"
     return f"{minutes} m" if minutes < 60 else duration(minutes * 60_000)
 
 

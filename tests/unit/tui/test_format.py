@@ -97,7 +97,7 @@ def test_durations_have_two_figures_at_most(ms: float | None, shown: str) -> Non
 
 
 def test_uptime_changes_once_a_minute() -> None:
-    assert fmt.uptime(59_999) == "less than 1 m"
+    assert fmt.uptime(59_999) == "<1 m"
     assert fmt.uptime(60_000) == fmt.uptime(119_999) == "1 m"
     assert fmt.uptime(8_040_000) == "2 h 14 m"
 
