@@ -5,6 +5,7 @@ a busy machine; none over the end of an hour; some without coverage, with which 
 from __future__ import annotations
 
 import gc
+import signal
 import time
 from collections.abc import Iterator
 
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_property or test in seen or UNCOVERED.intersection(item.path.parts):
             item.add_marker(pytest.mark.no_cover)
         seen.add(test)
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C: what is started in the background of a shell ignores it, and so would all that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

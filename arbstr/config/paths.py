@@ -48,17 +48,17 @@ def database_from_environment(environ: Mapping[str, str]) -> str | None:
             PostgresPlace.at(url, Path())
         return url
     if url in (IN_MEMORY, f"sqlite:///{IN_MEMORY}"):
-        raise ConfigError([_NOT_SQLITE])
+        raise ConfigError([_NO_LEDGER])
     if not url or not ("://" in url or url.startswith("sqlite:")):
         return url or None
     path = url.removeprefix("sqlite:///")
     if path in ("", url) or "?" in path:  # the prefix was not there, or there was nothing after it, or options
-        raise ConfigError([_NOT_SQLITE])
+        raise ConfigError([_NO_LEDGER])
     return os.fsdecode(unquote_to_bytes(os.fsencode(path)))  # a file's name need not be UTF-8
 
 
-_NOT_SQLITE = (
-    "DATABASE_URL is not the path or URL of an SQLite file; "
+_NO_LEDGER = (
+    "DATABASE_URL names neither a file nor a database of SQLite or PostgreSQL; "
     "write a path, sqlite:///relative/path or sqlite:////absolute/path, or postgresql://user:password@host/name"
 )
 

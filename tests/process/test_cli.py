@@ -329,9 +329,9 @@ def test_the_environment_names_the_configuration_and_a_flag_wins(cwd: Path) -> N
 
 
 def test_a_wrong_environment_is_a_problem_too(cwd: Path) -> None:
-    environ = {**ENVIRON, "DATABASE_URL": "postgres://u:hunter2@h/d", "ARBSTR_LOG": "loud"}
+    environ = {**ENVIRON, "DATABASE_URL": "mysql://u:hunter2@h/d", "ARBSTR_LOG": "loud"}
     first, second = complaints(arbstr_run("check", cwd=cwd, environ=environ), 1)
-    assert first.startswith("DATABASE_URL is not the path or URL of an SQLite file")
+    assert first.startswith("DATABASE_URL names neither a file nor a database of SQLite or PostgreSQL")
     assert "hunter2" not in first
     assert second.startswith("ARBSTR_LOG has an unknown level")
 

@@ -292,7 +292,7 @@ def test_a_breaker_whose_time_is_up_is_ready_to_be_probed_without_any_traffic(co
     with running(config) as terminal:
         assert ask(terminal) == 502
         terminal.wait_for("◐ 1 provider serving")
-        terminal.wait_for("◐  alpha")
+        terminal.wait_for("◐ to probe  alpha")
         assert "to probe" in terminal.text
         assert get(terminal, "/health")["providers"]["alpha"]["state"] == "half_open"
 

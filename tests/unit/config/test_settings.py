@@ -176,7 +176,8 @@ def test_the_environment_names_the_ledger_by_path_or_url(url: str, path: str) ->
 )
 def test_another_database_is_refused_without_repeating_its_url(url: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"DATABASE_URL is not the path or URL of an SQLite file.*sqlite:////absolute/path"
+        ConfigError,
+        match=r"DATABASE_URL names neither a file nor a database of SQLite or PostgreSQL.*sqlite:////absolute/path",
     ) as caught:
         database_place({"DATABASE_URL": url})
     assert "hunter2" not in str(caught.value)
@@ -254,7 +255,7 @@ def test_a_configuration_that_is_there_but_broken_may_name_another_ledger_than_t
 
 @pytest.mark.parametrize("url", [":memory:", "sqlite:///:memory:"])
 def test_a_ledger_is_never_in_memory_alone(url: str) -> None:
-    with pytest.raises(ConfigError, match="not the path or URL of an SQLite file"):
+    with pytest.raises(ConfigError, match="neither a file nor a database of SQLite or PostgreSQL"):
         database_place({"DATABASE_URL": url})
     config('[database]\npath = ":memory:"')
     with pytest.raises(ConfigError, match="must be a file path"):
