@@ -135,7 +135,7 @@ def _with_connection(path: Path, work: Callable[[WriteConnection], Awaitable[Non
     from arbstr.ledger.write_connection import WriteConnection
 
     async def run() -> None:
-        connection, _ = await WriteConnection.open(path, begin_anew=False)
+        connection, _ = await WriteConnection.open(path, replace_broken=False)
         try:
             await work(connection)
         except sqlite3.Error as error:

@@ -160,7 +160,7 @@ DOUBT_INTERRUPTED = (
     "WHERE facet IS NULL AND open IN {sessions} AND provider IS NOT NULL AND doubtful_msats > 0"
 )
 # Rows that were written beside the ledger are in no `booked`: what nodes took is compared from the next reading on.
-COMPARE_ANEW = "UPDATE accounts SET taken_msats = NULL"
+COMPARE_AGAIN = "UPDATE accounts SET taken_msats = NULL"
 
 
 def balance(

@@ -57,11 +57,11 @@ class Database(aiosqlite.Connection):
         return result
 
 
-async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[Database, Path | None]:
+async def open_writable(path: Path, *, replace_broken: bool = True) -> tuple[Database, Path | None]:
     """Open the ledger, created or migrated if need be; also return where a broken file was set aside.
 
     Raises `LedgerUnavailable` when no waiting will help, `NotWritable` when it may. A broken file stays where it is
-    unless a ledger may `begin_anew`, and so does one that never was a ledger.
+    unless it may be replaced (`replace_broken`), and so does one that never was a ledger.
     """
     check_place(path)
     unlock_logs(path)
@@ -70,7 +70,7 @@ async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[Databas
     except sqlite3.Error as error:
         if not is_broken(error):
             raise NotWritable(explain(path, error)) from error
-        if not begin_anew or not may_be_ledger(path):
+        if not replace_broken or not may_be_ledger(path):
             raise LedgerUnavailable(explain(path, error)) from error
     try:
         aside = set_aside(path)

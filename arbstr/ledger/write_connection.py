@@ -74,9 +74,9 @@ class WriteConnection:
         self._indexed = False
 
     @classmethod
-    async def open(cls, path: Path, *, begin_anew: bool = True) -> tuple[WriteConnection, Path | None]:
+    async def open(cls, path: Path, *, replace_broken: bool = True) -> tuple[WriteConnection, Path | None]:
         """Open the ledger for writing, as `open_writable` does; also return where a broken one was set aside."""
-        db, aside = await open_writable(path, begin_anew=begin_anew)
+        db, aside = await open_writable(path, replace_broken=replace_broken)
         connection = cls(path, db)
         try:
             await prepare(db)
@@ -263,7 +263,7 @@ class WriteConnection:
                 rows = read_file(file)
                 async with transaction(self._db):
                     added = await take_in(self._db, rows)
-                    await self._db.execute_fetchall(accounts.COMPARE_ANEW)
+                    await self._db.execute_fetchall(accounts.COMPARE_AGAIN)
                 file.unlink(missing_ok=True)
             except OSError as error:
                 logger.warning("could not import rows that failed to be written earlier, from %s: %s", file, error)

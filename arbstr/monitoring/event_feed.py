@@ -197,7 +197,7 @@ class _Following:
         self._ring = logs.lend_ring()
         lines = self._ring.since()
         self._line = lines[-1].seq if lines else 0
-        self._told = _Outline(source.snapshot())
+        self._sent = _Outline(source.snapshot())
         self._task = asyncio.create_task(self._follow(), name="event feed")
         self._task.add_done_callback(self._ended)
 
@@ -301,8 +301,8 @@ class _Following:
 
     def _compare(self, snapshot: Snapshot) -> None:
         """Tell what has changed without an event; where providers came or went, everybody needs a snapshot."""
-        before, now = self._told, _Outline(snapshot)
-        self._told = now
+        before, now = self._sent, _Outline(snapshot)
+        self._sent = now
         if list(before.providers) != list(now.providers):
             self._break()
             return

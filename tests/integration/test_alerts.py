@@ -52,7 +52,7 @@ async def spending(harness: ProxyHarness, alerts: dict[str, Any], cap: float) ->
     return await harness.start(alerts=alerts, budget={"max_sats_per_month": cap})
 
 
-async def test_a_budget_is_told_of_signed_and_once(harness: ProxyHarness) -> None:
+async def test_a_budget_is_announced_signed_and_once(harness: ProxyHarness) -> None:
     taker, alerts = await hook(harness)
     arbstr = await spending(harness, {**alerts, "budget_percent": (50, 75)}, cap=4)
     for _ in range(3):
@@ -74,7 +74,7 @@ async def test_a_budget_is_told_of_signed_and_once(harness: ProxyHarness) -> Non
     assert "t0ken-in-the-query" not in arbstr.log
 
 
-async def test_the_first_refusal_is_told_of_as_the_whole_budget(harness: ProxyHarness) -> None:
+async def test_the_first_refusal_is_announced_as_the_whole_budget(harness: ProxyHarness) -> None:
     taker, alerts = await hook(harness)
     arbstr = await spending(harness, {**alerts, "budget_percent": (100,)}, cap=0.5)
     for _ in range(2):
@@ -103,7 +103,7 @@ async def test_nothing_waits_for_a_webhook_that_hangs(harness: ProxyHarness) -> 
     assert len(taker.requests) == 1
 
 
-async def test_a_provider_that_is_down_is_told_of(harness: ProxyHarness) -> None:
+async def test_a_provider_that_is_down_is_announced(harness: ProxyHarness) -> None:
     taker, alerts = await hook(harness)
     await harness.add_provider("alpha", error_reply(500))
     arbstr = await harness.start(alerts=alerts, breaker={"failure_threshold": 1}, retry={"max_retries": 0})
@@ -112,7 +112,7 @@ async def test_a_provider_that_is_down_is_told_of(harness: ProxyHarness) -> None
     assert (alert["alert"], alert["name"]) == ("provider_down", "alpha")
 
 
-async def test_a_balance_that_ends_soon_is_told_of(harness: ProxyHarness) -> None:
+async def test_a_balance_that_ends_soon_is_announced(harness: ProxyHarness) -> None:
     taker, alerts = await hook(harness)
     alpha = await node(harness, "alpha", holding(25_000))
     await harness.start(alerts=alerts)
@@ -123,7 +123,7 @@ async def test_a_balance_that_ends_soon_is_told_of(harness: ProxyHarness) -> Non
     assert alert["hours"] < 12
 
 
-async def test_prices_that_jump_are_told_of_once(harness: ProxyHarness) -> None:
+async def test_prices_that_jump_are_announced_once(harness: ProxyHarness) -> None:
     taker, alerts = await hook(harness)
     alpha = await harness.add_provider("alpha", listing=prices(0.002, 0.008))
     harness.providers[-1] = bare("alpha", alpha.url)
@@ -136,7 +136,7 @@ async def test_prices_that_jump_are_told_of_once(harness: ProxyHarness) -> None:
     assert len(taker.requests) == 1
 
 
-async def test_a_charge_that_no_request_explains_is_told_of(
+async def test_a_charge_that_no_request_explains_is_announced(
     harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciliation, "UNEXPLAINED_AFTER_S", 0.2)
@@ -151,7 +151,7 @@ async def test_a_charge_that_no_request_explains_is_told_of(
     assert (alert["alert"], alert["name"], alert["sats"]) == ("unexplained_charge", "alpha", 0.7)
 
 
-async def test_a_clients_budget_is_told_of_by_its_name(harness: ProxyHarness) -> None:
+async def test_a_clients_budget_is_announced_by_its_name(harness: ProxyHarness) -> None:
     taker, alerts = await hook(harness)
     charged = {**completion(), "cost": {"total_msats": 1000}}
     await harness.add_provider("alpha", json_reply(charged), input_rate=0, output_rate=0, base_fee=1)

@@ -101,7 +101,7 @@ async def test_a_key_is_nowhere_in_the_log_or_in_an_answer(harness: ProxyHarness
         assert digest_of(KEYS["alice"]) not in shown
 
 
-async def test_an_expired_key_is_refused_and_told_so(harness: ProxyHarness) -> None:
+async def test_an_expired_key_is_refused_for_that_reason(harness: ProxyHarness) -> None:
     past, future = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
     arbstr = await started(harness, client("alice", expires=past), client("bob", expires=future))
     for _ in range(2):
@@ -320,7 +320,7 @@ async def test_a_client_may_ask_what_its_request_would_cost(harness: ProxyHarnes
     assert (await arbstr.send(data, path="/v1/moderations")).refusal == INVALID
 
 
-async def test_alternating_clients_on_one_connection_are_told_apart(harness: ProxyHarness) -> None:
+async def test_alternating_clients_on_one_connection_are_distinguished(harness: ProxyHarness) -> None:
     arbstr = await started(
         harness, client("alice", allowed_models=("gpt-4o",)), client("bob", allowed_models=("claude-3",))
     )

@@ -75,7 +75,7 @@ def test_a_provider_that_does_not_answer_is_wrong_unless_nobody_is_asked(tmp_pat
     assert wrong(doctor(tmp_path, "--offline")) == []
 
 
-def test_an_invalid_configuration_is_told_problem_by_problem(tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_reported_problem_by_problem(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[server]\nlisen = 1\n[budgets]\n")
     first, *_ = found = wrong(doctor(tmp_path, "--offline"))
     assert first == "configuration config.toml: server.lisen is not a known key; did you mean server.listen?"

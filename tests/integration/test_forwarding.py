@@ -206,7 +206,7 @@ async def test_an_onion_address_without_a_socks_proxy_is_refused(proxy: str | No
 
 @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9"])
 @pytest.mark.parametrize("host", [ONION, ONION.upper(), f"{ONION}."])
-async def test_a_transport_that_is_told_no_rule_looks_no_onion_name_up_either(proxy: str | None, host: str) -> None:
+async def test_a_transport_that_has_no_rule_looks_no_onion_name_up_either(proxy: str | None, host: str) -> None:
     names = Names()
     way = PooledTransport(resolver=Resolver(names))
     asked = post(f"http://{host}/v1")

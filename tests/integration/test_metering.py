@@ -60,7 +60,7 @@ async def test_sums_are_of_the_rounded_costs(harness: ProxyHarness) -> None:
     assert (await arbstr.get("/v1/stats")).json["costs"]["total_cost_sats"] == 0.003
 
 
-async def test_cost_is_by_the_rates_of_whoever_answered(harness: ProxyHarness) -> None:
+async def test_cost_is_by_the_rates_of_the_provider_that_answered(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", json_reply({}, status=401), input_rate=1)
     await harness.add_provider("beta", json_reply(completion(tokens=(1000, 0))), input_rate=70, base_fee=0)
     arbstr = await harness.start()

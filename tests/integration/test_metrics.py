@@ -105,7 +105,7 @@ async def test_it_is_text_as_prometheus_reads_it(harness: ProxyHarness) -> None:
     assert (await (await harness.start()).get("/metrics", method="HEAD")).status == 200
 
 
-async def test_money_and_health_are_told_as_they_are_now(harness: ProxyHarness) -> None:
+async def test_money_and_health_are_reported_as_they_are_now(harness: ProxyHarness) -> None:
     alpha = await node(harness, "alpha", holding(25_000))
     await harness.add_provider("beta", error_reply(500), models=("other",))
     policies = {"rules": [{"name": "code", "max_sats_per_hour": 40, "keywords": ["code"]}]}

@@ -125,7 +125,7 @@ async def test_parallel_requests_reserve_their_own_cap_however_short_answers_hav
     assert spent_sats(arbstr)[0] <= 700
 
 
-async def test_without_a_cap_the_longest_of_late_is_reserved_and_not_the_mean(harness: ProxyHarness) -> None:
+async def test_without_a_cap_the_longest_lately_is_reserved_and_not_the_mean(harness: ProxyHarness) -> None:
     """One answer in ten is forty times as long as the others, and takes 60 sats."""
     alpha = await harness.add_provider("alpha")
     alpha.script = [json_reply(completion(tokens=(10, 2000 if n % 10 == 5 else 50))) for n in range(30)]

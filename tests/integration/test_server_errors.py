@@ -155,16 +155,16 @@ async def test_a_balance_too_low_everywhere(harness: ProxyHarness) -> None:
     assert "'alpha' was tried once, last: HTTP 402: 9 sats needed" in message
 
 
-@pytest.mark.parametrize(("asked_s", "told_s"), [((60, 40), "40"), ((60, None), "60"), ((None, None), "1")])
+@pytest.mark.parametrize(("asked_s", "given_s"), [((60, 40), "40"), ((60, None), "60"), ((None, None), "1")])
 async def test_rate_limits_everywhere_say_when_the_first_provider_takes_requests_again(
-    harness: ProxyHarness, asked_s: tuple[int | None, int | None], told_s: str
+    harness: ProxyHarness, asked_s: tuple[int | None, int | None], given_s: str
 ) -> None:
     for name, seconds in zip(("alpha", "beta"), asked_s, strict=True):
         await harness.add_provider(name, error_reply(429, **({} if seconds is None else {"Retry_After": str(seconds)})))
     arbstr = await harness.start()
     answer = await arbstr.chat()
     await arbstr.refused(answer, 429, "rate_limit_error", "rate_limited")
-    assert answer.headers["Retry-After"] == told_s
+    assert answer.headers["Retry-After"] == given_s
 
 
 async def test_a_rate_limit_beside_another_failure_is_all_providers_failed(harness: ProxyHarness) -> None:

@@ -386,11 +386,11 @@ async def test_a_streams_row_is_there_as_soon_as_its_provider_has_answered(
 
 
 async def test_many_streams_at_once_do_not_mix(harness: ProxyHarness) -> None:
-    def says_what_it_was_told(asked: Asked) -> list[Part]:
+    def repeats_the_question(asked: Asked) -> list[Part]:
         word = asked.json["messages"][0]["content"]
         return sse_reply(*cut_at(b"".join(stream_events(*[word] * 20, tokens=(int(word), 1))), *range(7, 2000, 131)))
 
-    await harness.add_provider("alpha", says_what_it_was_told)
+    await harness.add_provider("alpha", repeats_the_question)
     arbstr = await harness.start()
     answers = await asyncio.gather(*(arbstr.chat(str(number), stream=True) for number in range(30)))
     for number, answer in enumerate(answers):

@@ -108,7 +108,7 @@ async def test_a_request_and_its_attempts_are_spans(harness: ProxyHarness) -> No
     assert b"sk-" not in body.body
 
 
-async def test_a_clients_trace_is_continued_and_not_told_to_providers(harness: ProxyHarness) -> None:
+async def test_a_clients_trace_is_continued_and_not_passed_to_providers(harness: ProxyHarness) -> None:
     taker, otel = await collector(harness)
     alpha = await harness.add_provider("alpha")
     arbstr = await harness.start(otel=otel)
@@ -128,7 +128,7 @@ async def test_a_trace_that_its_client_does_not_sample_is_not_exported(harness: 
     assert (request["parent"], len(taker.requests)) == ("", 1)
 
 
-async def test_a_stream_and_a_refusal_are_told_as_they_ended(harness: ProxyHarness) -> None:
+async def test_a_stream_and_a_refusal_are_reported_as_they_ended(harness: ProxyHarness) -> None:
     taker, otel = await collector(harness)
     await harness.add_provider("alpha", sse_reply(*stream_events("a")))
     arbstr = await harness.start(otel=otel)
@@ -151,7 +151,7 @@ async def test_nothing_waits_for_a_collector_that_hangs_or_is_away(harness: Prox
     assert len(taker.requests) == 1
 
 
-async def test_what_a_collector_refuses_is_dropped_and_told_once(harness: ProxyHarness) -> None:
+async def test_what_a_collector_refuses_is_dropped_and_reported_once(harness: ProxyHarness) -> None:
     taker, otel = await collector(harness, error_reply(503), error_reply(503), TAKEN)
     await harness.add_provider("alpha")
     arbstr = await harness.start(otel=otel)

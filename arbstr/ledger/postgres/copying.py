@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from arbstr.errors import LedgerUnavailable, UnusableInput
-from arbstr.ledger.accounts import COMPARE_ANEW
+from arbstr.ledger.accounts import COMPARE_AGAIN
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.latency_histogram import unpack
 from arbstr.ledger.learned import read_learned, write_learned
@@ -63,7 +63,7 @@ async def prepare(path: Path) -> None:
 
     Raises LedgerUnavailable, and UnusableInput while another process writes to it.
     """
-    connection, _ = await WriteConnection.open(path, begin_anew=False)
+    connection, _ = await WriteConnection.open(path, replace_broken=False)
     try:
         if await connection.is_shared():
             raise UnusableInput(f"arbstr runs with the ledger {path}; stop it first, so that no row is left behind.")
@@ -160,7 +160,7 @@ class _Copy:
                 learned = read_learned(self._source)
                 write_learned(self._db, learned.ratios, learned.cells)
             else:
-                self._db.execute(COMPARE_ANEW)  # the scale of what was booked there has changed
+                self._db.execute(COMPARE_AGAIN)  # the scale of what was booked there has changed
             self._db.execute(_PUT, (self._done_mark, 1))
 
     def _copy_table(self, table: str, columns: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arbstr.clock import HOUR_MS
-from arbstr.ledger.accounts import COMPARE_ANEW
+from arbstr.ledger.accounts import COMPARE_AGAIN
 from arbstr.ledger.aggregates import AggregateSum, from_columns
 from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.pending_row import INTERRUPTED
@@ -73,7 +73,7 @@ class NewRows:
                 again, more = self._summed(db, db.execute(_ENTER).fetchall(), numbers)
                 added, sums = added | again, sums + more
                 db.execute("DELETE FROM doubts WHERE request_id = ANY(?)", (list(gone),))
-                db.execute(COMPARE_ANEW)
+                db.execute(COMPARE_AGAIN)
         lock(db, SUMS)
         self._rollups.add(db, sums)
         return added

@@ -171,7 +171,7 @@ class PostgresWriteConnection:
             rows = [of_stored(row) for row in read_file(file)]
             with self._changing(db, rows):
                 added = self._rows.enter(db, rows)
-                db.execute(accounts.COMPARE_ANEW)
+                db.execute(accounts.COMPARE_AGAIN)
             file.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("could not import rows that failed to be written earlier, from %s: %s", file, error)

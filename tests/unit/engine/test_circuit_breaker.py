@@ -773,7 +773,7 @@ class AnyOrder(RuleBasedStateMachine):
             permit.failed(DOWN, again=True)
 
     @rule(permit=consumes(permits), seconds=st.floats(0, 200))
-    def be_told_to_wait(self, permit: Permit | None, seconds: float) -> None:
+    def be_asked_to_wait(self, permit: Permit | None, seconds: float) -> None:
         if permit is not None:
             permit.failed(too_many(seconds))
             self.held.discard(permit)

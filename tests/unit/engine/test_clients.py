@@ -80,7 +80,7 @@ def test_any_number_of_names_takes_little_memory() -> None:
     assert len(client._known) <= 4096
 
 
-def test_requests_beyond_the_rate_are_told_when_to_come_back() -> None:
+def test_requests_beyond_the_rate_learn_when_to_come_back() -> None:
     clock = Clock()
     client = known(clock, rate_limit_rps=2)
     client.take()

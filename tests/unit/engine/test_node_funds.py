@@ -171,7 +171,7 @@ def test_it_is_measured_exactly_where_that_decides() -> None:
     assert not node.funds.affords(terms, with_tools)
 
 
-def test_the_largest_cap_that_would_fit_is_told() -> None:
+def test_the_largest_cap_that_would_fit_is_named() -> None:
     node = Node(700)
     assert node.funds.largest_cap(FLAT, asking(5000)) == 700
     node.funds.hold(FLAT, asking(600))

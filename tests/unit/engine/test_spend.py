@@ -119,7 +119,7 @@ def test_while_an_attempt_is_in_flight_its_charge_is_in_doubt(spend: SpendTracke
     assert not spend.doubts
 
 
-def test_without_a_balance_nothing_will_be_told(spend: SpendTracker) -> None:
+def test_without_a_balance_nothing_will_be_known(spend: SpendTracker) -> None:
     asked(spend, None)
     spend.end_attempt(LATE, None)
     assert spend.doubts == ()

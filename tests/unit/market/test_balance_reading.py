@@ -54,7 +54,7 @@ async def test_a_key_that_the_node_refuses_has_no_figures(name: str, state: Any)
 
 
 @pytest.mark.parametrize(("date_s", "state"), [(NOW_MS // 1000 - 1, "expired"), (NOW_MS // 1000 + 1, "known")])
-def test_a_key_past_its_date_has_expired_although_its_balance_is_told(date_s: int, state: Any) -> None:
+def test_a_key_past_its_date_has_expired_although_its_balance_is_stated(date_s: int, state: Any) -> None:
     said = {"balance": 5000, "reserved": 0, "validity_date": date_s}
     read = parse_balance(said, NOW_MS)
     assert read is not None

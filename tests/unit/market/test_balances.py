@@ -178,7 +178,7 @@ def test_what_waits_for_it_has_it_within_a_second_or_two() -> None:
     assert market.read_s == [0, 2, 5.5]
 
 
-def test_listeners_are_told_of_each_reading_and_the_one_before() -> None:
+def test_listeners_are_announced_each_reading_and_the_one_before() -> None:
     market = Market(holding(5000))
 
     async def story() -> None:

@@ -167,7 +167,7 @@ def test_where_nothing_is_said_of_what_was_spent_the_funds_tell(
     assert decided(known, Reading(0, funds_msats)).taken_msats == taken_msats
 
 
-def test_a_sum_that_begins_anew_loses_nothing() -> None:
+def test_a_sum_that_begins_again_loses_nothing() -> None:
     known = books(0, 0, doubt(), before=Reading(500_000, 1_000_000))
     assert decided(known, Reading(0, 999_545)).bookings[0].msats == 455
 

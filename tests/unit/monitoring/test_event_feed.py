@@ -140,7 +140,7 @@ async def test_events_that_came_too_fast_to_be_followed_leave_a_gap(source: Fake
     assert [event.name for event in await next_of(watcher)] == ["snapshot"]
 
 
-async def test_what_no_event_reports_is_told_once_it_has_changed(source: FakeSource, feed: EventFeed) -> None:
+async def test_what_no_event_reports_is_sent_once_it_has_changed(source: FakeSource, feed: EventFeed) -> None:
     watcher = feed.watch()
     await next_of(watcher)
     source.budgets = (BudgetStatus("global", "day", 5, 0, 10, source.now_ms + 1),)
@@ -155,7 +155,7 @@ async def test_what_no_event_reports_is_told_once_it_has_changed(source: FakeSou
     assert events["prices_updated"]["models"] == ["new"]
 
 
-async def test_other_providers_are_told_by_a_snapshot(source: FakeSource, feed: EventFeed) -> None:
+async def test_other_providers_are_sent_in_a_snapshot(source: FakeSource, feed: EventFeed) -> None:
     watcher = feed.watch()
     await next_of(watcher)
     del source.providers["beta"]
@@ -181,7 +181,7 @@ async def test_a_comment_keeps_an_idle_connection_alive(source: FakeSource, logs
     feed.close()
 
 
-async def test_log_lines_are_told_and_the_latest_are_in_the_snapshot(feed: EventFeed) -> None:
+async def test_log_lines_are_sent_and_the_latest_are_in_the_snapshot(feed: EventFeed) -> None:
     watcher = feed.watch()
     await next_of(watcher)
     logging.getLogger("arbstr.test").warning("something\x1b[31m odd")

@@ -224,7 +224,7 @@ def test_no_body_is_answered_by_anything_but_a_refusal(body: bytes) -> None:
         (b'{"model":"x","stop":"model"}', b'{"model":"b/c","stop":"model"}'),
     ],
 )
-def test_another_model_changes_no_other_byte_where_that_can_be_told(body: bytes, changed: bytes | None) -> None:
+def test_another_model_changes_no_other_byte_where_that_is_certain(body: bytes, changed: bytes | None) -> None:
     found = with_model(body, "b/c")
     assert json.loads(found) == {**json.loads(body), "model": "b/c"}
     assert changed is None or found == changed

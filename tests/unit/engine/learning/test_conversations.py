@@ -53,7 +53,7 @@ def test_what_was_seen_is_expected(outcomes: list[bool], expected: float) -> Non
     assert held(*outcomes).goes_on(groups_of(None, 1, 4000)) == pytest.approx(expected, abs=0.05)
 
 
-def test_policies_turns_and_sizes_are_told_apart() -> None:
+def test_policies_turns_and_sizes_are_distinguished() -> None:
     conversations = held(*[True] * 200, policy="agent", turn=2, tokens=50_000)
     hold(conversations, 1000, *[False] * 200, policy="agent", turn=1, tokens=50_000)
     assert conversations.goes_on(groups_of("agent", 2, 50_000)) > 0.8
@@ -69,7 +69,7 @@ def test_an_answer_is_as_long_as_those_before_it_where_that_has_been_so() -> Non
     assert conversations.output_tokens(visit(0, output=900), 300) > 800
 
 
-def test_an_answer_is_as_long_as_any_where_those_before_told_nothing() -> None:
+def test_an_answer_is_as_long_as_any_where_those_before_taught_nothing() -> None:
     conversations = Conversations()
     for number in range(100):
         conversations.continued(visit(0, output=900), 50, 1, 300, 400 if number % 2 else 200)

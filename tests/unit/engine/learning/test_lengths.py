@@ -51,7 +51,7 @@ def test_a_provider_seen_little_has_no_say_in_the_middle() -> None:
     assert known.value == pytest.approx(940, rel=0.02)
 
 
-def test_the_longest_of_late_is_remembered_and_fades() -> None:
+def test_the_longest_lately_is_remembered_and_fades() -> None:
     known = lengths(alpha=[50] * 20 + [2000] + [50] * 10)
     assert 1200 < known.longest <= 2000
     for _ in range(300):

@@ -65,7 +65,7 @@ async def test_the_most_expensive_requests_are_of_the_range() -> None:
     assert [each.cost_msats for each in found.dearest[:5]] == sorted(costs, reverse=True)[:5]
 
 
-async def test_failures_are_told_by_status_and_provider_with_what_they_cost(tmp_path: Path) -> None:
+async def test_failures_are_shown_by_status_and_provider_with_what_they_cost(tmp_path: Path) -> None:
     path = tmp_path / "arbstr.db"
     failed = [(502, "alpha", 3_000), (502, "alpha", None), (502, "beta", None), (402, None, None), (499, "beta", 900)]
     rows = [

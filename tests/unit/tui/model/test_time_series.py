@@ -105,7 +105,7 @@ def test_in_the_end_every_bucket_is_the_ledgers(requests: list[tuple[int, int, i
     assert all(shown[start] == ledger.get(start, 0) for start in shown)
 
 
-def test_models_are_told_apart_the_dearest_first() -> None:
+def test_models_are_distinguished_the_dearest_first() -> None:
     each = Series(WIDTH, 2, NOW - WIDTH)
     each.add([cost(NOW - WIDTH, NOW, 100, "a"), cost(NOW, NOW + 1, 500, "b"), cost(NOW, NOW + 1, 50, "a")], NOW + 2)
     chart = each.chart(NOW + 2)

@@ -186,7 +186,7 @@ def test_a_budget_that_refuses_is_known(budgets: list[BudgetStatus], policy: str
     assert [budget.period for budget in model.view(NOON + 10).refusing] == shown
 
 
-def test_a_budget_that_begins_anew_refuses_nothing_and_neither_does_another() -> None:
+def test_a_budget_that_begins_again_refuses_nothing_and_neither_does_another() -> None:
     full, day = replace(HOURLY, spent_msats=11_900), replace(HOURLY, period="day", resets_at_ms=NOON + 9_000_000)
     model = ViewModel(replace(FakeSource().snapshot(), budgets=(full, day)))
     model.apply([refused(NOON)])

@@ -130,7 +130,7 @@ def test_a_budget_says_how_long_it_lasts_at_this_rate(spent: int, per_minute: in
     assert lines[1][min(len(lines[1]) - 1, 1)][1] == role
 
 
-def test_a_forecast_that_is_far_beyond_the_budget_is_not_told_to_the_percent() -> None:
+def test_a_forecast_that_is_far_beyond_the_budget_is_not_given_to_the_percent() -> None:
     lines = [
         texts(shown(view_of(day_budget(20_000)), burn=Burn(10 * each, 10 * MINUTE_MS))["Budget"].lines)[3]
         for each in (1_000, 2_000)
@@ -173,7 +173,7 @@ def test_the_percentiles_of_the_requests_tile_fit_the_narrowest_box_whatever_the
         ({500: 1, 502: 3, 503: 2, 504: 1, 429: 1}, "failed 502·3 503·2 429·1 +2"),
     ],
 )
-def test_failures_are_told_by_kind_the_commonest_first(failures: dict[int, int], said: str) -> None:
+def test_failures_are_shown_by_kind_the_commonest_first(failures: dict[int, int], said: str) -> None:
     assert texts(shown(view_of(failures=failures))["Requests"].lines)[2] == said
 
 
