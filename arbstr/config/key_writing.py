@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from arbstr import private_files
-from arbstr.config.toml_file import read
 from arbstr.errors import ConfigError
 
 _FIT = re.compile(r"[A-Za-z0-9_.-]{6,300}")  # needs no escape in TOML, no `$$`, and fits a header
@@ -25,12 +24,6 @@ _FIT = re.compile(r"[A-Za-z0-9_.-]{6,300}")  # needs no escape in TOML, no `$$`,
 def is_fit(key: str) -> bool:
     """Return whether a key that a node gives can stand in the file as it is."""
     return _FIT.fullmatch(key) is not None
-
-
-def written_key(path: Path, index: int) -> str | None:
-    """Return the `api_key` in the file's provider table of that number, as written. Raises ConfigError."""
-    key = read(path).table["providers"][index].get("api_key")
-    return None if key is None else str(key)
 
 
 def with_key(data: bytes, index: int, key: str) -> bytes | None:

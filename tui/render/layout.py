@@ -114,11 +114,6 @@ def fit_parts(parts: Sequence[Part], width: int) -> Line:
     return tuple(span for line, _ in present for span in line)
 
 
-def trim(line: Line, width: int) -> Line:
-    """Return the line without the labels and units that do not fit, dropped from its end."""
-    return fit_parts([((span,), number if span[1] == "muted" else 0) for number, span in enumerate(line, 1)], width)
-
-
 def spread(left: Line, right: Line, width: int) -> Line:
     """Join two lines at the ends of one of `width` cells; the right one is dropped if both do not fit."""
     gap = width - width_of(left) - width_of(right)

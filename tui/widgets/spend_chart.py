@@ -22,18 +22,11 @@ _BLANK = 0x2800
 _FULL = "⣿"
 
 
-def area(values: Sequence[int | None], width: int, height: int) -> list[str]:
+def stacked(values: Sequence[int | None], layers: Sequence[Sequence[int]], width: int, height: int) -> list[Line]:
     """Return values as a filled curve of `width` by `height` cells, each four dots high and two wide; top line first.
 
-    Scaled to the highest value; anything above nothing shows as one dot at least.
-    """
-    heights = _dots(values, width, height)
-    return ["".join(_cell(heights, x, row) for x in range(width)) for row in range(height - 1, -1, -1)]
-
-
-def stacked(values: Sequence[int | None], layers: Sequence[Sequence[int]], width: int, height: int) -> list[Line]:
-    """Return the same curve with parts of it marked, the first at the bottom; what they leave is the last's.
-
+    Scaled to the highest value; anything above nothing shows as one dot at least. The `layers` are parts of the values
+    and marked as such, the first at the bottom; what they leave is the last's.
     A cell has one look: that of the part in the middle of its higher column.
     """
     heights = _dots(values, width, height)

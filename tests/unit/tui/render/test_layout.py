@@ -26,7 +26,6 @@ from tui.render.layout import (
     merged,
     ruled,
     spread,
-    trim,
     under_cursor,
     width_of,
     wrapped,
@@ -157,12 +156,6 @@ def test_parts_of_a_line_go_whole_and_by_rank() -> None:
     parts: list[Part] = [((("one", "text"),), 0), ((("two", "muted"),), 2), ((("six", "text"),), 1)]
     said = {width: "".join(text for text, _ in fit_parts(parts, width)) for width in (9, 8, 5, 1)}
     assert said == {9: "onetwosix", 8: "onesix", 5: "one", 1: "one"}
-
-
-def test_labels_give_way_to_the_figures_they_stand_beside() -> None:
-    line: Line = (("today ", "muted"), ("1,284,350", "text"), (" sats", "muted"))
-    said = ["".join(text for text, _ in trim(line, width)) for width in (20, 15, 9)]
-    assert said == ["today 1,284,350 sats", "today 1,284,350", "1,284,350"]
 
 
 def test_rows_and_titles_are_aligned() -> None:
