@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,15 +28,16 @@ from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.driver import NonBlockingDriver
 from tui.intake import Background
-from tui.keymap import bindings_of, bound_key, full_action, key, keys_of, shown_key
+from tui.keymap import bindings_of, bound_key, key
 from tui.model.dashboard import DashboardModel
-from tui.model.ledger_stats import RANGES, Range
+from tui.model.ledger_stats import Range
 from tui.model.options import Options
+from tui.palette import choices, key_commands
 from tui.refresh.frame_budget import FrameBudget
 from tui.refresh.loop import RefreshLoop
-from tui.render.themes import DARK, LIGHT, MANY_COLOURS, THEME_NAMES, THEMES, theme_for, theme_named
+from tui.render.themes import DARK, LIGHT, MANY_COLOURS, THEMES, theme_for, theme_named
 from tui.screens.alerts import offer_alerts
-from tui.screens.base import LIST_KEYS, DashboardScreen
+from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
 from tui.screens.help import Chosen, HelpScreen
@@ -49,6 +49,7 @@ from tui.screens.overlay import leave
 from tui.screens.providers import ProvidersScreen
 from tui.screens.requests import RequestsScreen
 from tui.timings import NORMAL, Timings
+from tui.toasts import Toasts
 from tui.widgets.bars import FROZEN, KeyBar
 from tui.widgets.panel import Panel
 
@@ -124,8 +125,7 @@ class Dashboard(App[None]):
         self._on_ready = on_ready
         self.lost = ""
         self._asked_to_quit = float("-inf")
-        self._to_tell: list[Notification] = []
-        self._error_until = float("-inf")  # an error is on the screen
+        self._toasts = Toasts()
         for theme in THEMES:
             self.register_theme(theme)
         self._guesses_theme = False
@@ -235,24 +235,19 @@ class Dashboard(App[None]):
         markup: bool = True,
     ) -> None:
         """Show a toast soon; of several at once the errors and the last one."""
-        if not self._to_tell:
+        if not self._toasts.waiting:
             self.set_timer(TELL_AFTER_S, self._show_notices)
         kept = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
-        self._to_tell = [each for each in self._to_tell if each.severity == "error"]
-        self._to_tell.append(Notification(message, title, severity, kept, markup))
+        self._toasts.add(Notification(message, title, severity, kept, markup))
 
     def _show_notices(self) -> None:
         """Replace the toasts shown with those that wait, unless one shown just now is an error."""
-        now = time.monotonic()
-        if now >= self._error_until:
+        if not self._toasts.error_shown:
             self.clear_notifications()
-        for each in self._to_tell:
-            if each.severity == "error":
-                self._error_until = now + each.timeout
+        for each in self._toasts.take():
             super().notify(
                 each.message, title=each.title, severity=each.severity, timeout=each.timeout, markup=each.markup
             )
-        self._to_tell = []
 
     def _may_paint(self) -> bool:
         return not (isinstance(self._driver, NonBlockingDriver) and self._driver.stalled)
@@ -368,29 +363,14 @@ class Dashboard(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield the screen's actions, the themes and the mouse, for the palette."""
-        in_lists = {each.id for each in LIST_KEYS}
-        for kind, namespace, where in ((type(screen), "screen", "Here"), (type(self), "app", "Everywhere")):
-            for each in bindings_of(kind):
-                if each.id and each.id not in in_lists and each.id != "palette":
-                    keys = " ".join(shown_key(key) for key in keys_of(each, self.dashboard.keymap))
-                    action = partial(self.run_action, full_action(each, namespace))
-                    yield SystemCommand(each.tooltip, f"{where}, key {keys}", action)
-        yield from self._choices()
-
-    def _choices(self) -> Iterator[SystemCommand]:
-        """Yield what the palette offers to choose from: time ranges, providers, the mouse, themes."""
-        for each in RANGES:
-            yield SystemCommand(
-                f"Time range: {each.name}", "On every screen that has one", partial(self._choose_range, each)
-            )
-        for name in (each.status.name for each in self.dashboard.view().providers):
-            yield SystemCommand(
-                f"Provider: {name}", "Its prices, health and history", partial(self._show_provider, name)
-            )
-        yield SystemCommand("Mouse: off", "Leave the mouse to the terminal", partial(self._choose_mouse, on=False))
-        yield SystemCommand("Mouse: on", "Take clicks and the wheel", partial(self._choose_mouse, on=True))
-        for name in THEME_NAMES:
-            yield SystemCommand(f"Theme: {name}", "Change the colours", partial(self._choose_theme, name))
+        yield from key_commands(self, screen, self.dashboard.keymap)
+        yield from choices(
+            [each.status.name for each in self.dashboard.view().providers],
+            choose_range=self._choose_range,
+            show_provider=self._show_provider,
+            choose_mouse=self._choose_mouse,
+            choose_theme=self._choose_theme,
+        )
 
     def _choose_theme(self, name: str) -> None:
         if (theme := theme_named(name)) is not None:
@@ -402,7 +382,7 @@ class Dashboard(App[None]):
         self.dashboard.choose_range(chosen)
         self.repaint()
 
-    def _choose_mouse(self, *, on: bool) -> None:
+    def _choose_mouse(self, on: bool) -> None:
         self._set_mouse(on=on)
         self.options.habits.keep("mouse", on)
 
