@@ -1,7 +1,7 @@
 """The command line: the only package that prints and sets exit statuses.
 
-`serve`, `reload`, `init`, `config`, `providers`, `clients`, `connect`, `discover`, `ledger`, `statusline`, `balance`,
-`money`, `db`, `doctor`, `simulate` and `man` hold the commands; each imports what is slow to import when it runs.
+A command's module is loaded when it is run, or when all are listed, and imports what is slow to import when it runs:
+a prompt that asks every few seconds has no time for the others.
 """
 
 from __future__ import annotations
@@ -10,30 +10,14 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
 
 import typer
 
-from arbstr.cli import (
-    balance,
-    clients,
-    config,
-    connect,
-    db,
-    discover,
-    doctor,
-    init,
-    ledger,
-    man,
-    money,
-    providers,
-    reload,
-    serve,
-    simulate,
-    statusline,
-)
 from arbstr.cli.options import USAGE
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
 
@@ -44,12 +28,55 @@ _ADVICE = {
     errno.ENOSPC: "; free some space there, or name another place",
 }
 
-app = typer.Typer(
-    help="Buy each OpenAI-compatible request from the cheapest Routstr provider.",
-    epilog="Example: arbstr tui --demo",
-    rich_markup_mode=None,  # plain help: quick to show, the same on a terminal and in a pipe
-    pretty_exceptions_enable=False,
-)
+# Each command, and the module that holds it; in the order of the help.
+_MODULES = {
+    "serve": "serve",
+    "tui": "serve",
+    "reload": "reload",
+    "init": "init",
+    "check": "config",
+    "doctor": "doctor",
+    "providers": "providers",
+    "clients": "clients",
+    "connect": "connect",
+    "discover": "discover",
+    "requests": "ledger",
+    "stats": "ledger",
+    "statusline": "statusline",
+    "balance": "balance",
+    "fund": "money",
+    "refund": "money",
+    "recover": "money",
+    "db": "db",
+    "simulate": "simulate",
+    "man": "man",
+}
+_ALL = tuple(dict.fromkeys(_MODULES.values()))
+
+
+def application(modules: Iterable[str] = _ALL) -> typer.Typer:
+    """Return the program with the commands that these modules hold."""
+    made = typer.Typer(
+        help="Buy each OpenAI-compatible request from the cheapest Routstr provider.",
+        epilog="Example: arbstr tui --demo",
+        rich_markup_mode=None,  # plain help: quick to show, the same on a terminal and in a pipe
+        pretty_exceptions_enable=False,
+    )
+    made.callback(invoke_without_command=True)(_arbstr)
+    for module in modules:
+        import_module(f"arbstr.cli.{module}").register(made)
+    return made
+
+
+def _needed(arguments: Sequence[str]) -> Iterable[str]:
+    """Return the modules that a command line needs: those of its command, or all where it may be about any."""
+    match arguments:
+        case ["--version"]:
+            return ()
+        case [command, *_] if command in _MODULES and command != "man":  # which tells of all
+            return (_MODULES[command],)
+        case _:
+            return _ALL
 
 
 def main() -> None:
@@ -79,7 +106,8 @@ def _open_missing_streams() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit status; print expected errors to stderr, a line for each problem."""
     try:
-        status = typer.main.get_command(app).main(arguments, prog_name="arbstr", standalone_mode=False)
+        program = typer.main.get_command(application(_needed(arguments)))
+        status = program.main(arguments, prog_name="arbstr", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         _silence_stdout()
@@ -147,7 +175,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def _arbstr(
     context: typer.Context,
     version: Annotated[
@@ -157,10 +184,3 @@ def _arbstr(
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(USAGE)
-
-
-for commands in (
-    serve, reload, init, config, doctor, providers, clients, connect, discover, ledger, statusline, balance, money, db,
-    simulate, man,
-):  # fmt: skip
-    commands.register(app)

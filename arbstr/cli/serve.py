@@ -131,16 +131,19 @@ def tui(
 
 def _attached(url: str, token: str | None, theme: str | None) -> int:
     """Show the dashboard of another arbstr; ask for its token where it wants one and none was given."""
-    from arbstr.cli.secret_input import read_secret
-    from arbstr.monitoring.remote_link import NotWatchable, read_token
-    from arbstr.runtime.attached import attach
+    from arbstr.runtime.process import gc_paused
 
-    given = read_token(os.environ.get("ARBSTR_TOKEN") if token is None else token)
-    try:
-        return attach(url, given, theme=theme)
-    except NotWatchable as refusal:
-        if not refusal.wants_token:
-            raise
+    with gc_paused():
+        from arbstr.cli.secret_input import read_secret
+        from arbstr.monitoring.remote_link import NotWatchable, read_token
+        from arbstr.runtime.attached import attach
+
+        given = read_token(os.environ.get("ARBSTR_TOKEN") if token is None else token)
+        try:
+            return attach(url, given, theme=theme)
+        except NotWatchable as refusal:
+            if not refusal.wants_token:
+                raise
     return attach(url, read_token(read_secret(f"Token of {url}: ")), theme=theme)
 
 
@@ -152,9 +155,11 @@ def _loading(
 
     Calling it raises ConfigError.
     """
-    from arbstr.config.settings import resolve
+    from arbstr.runtime.process import gc_paused
 
-    with tempfile.TemporaryDirectory(prefix="arbstr-") if mock or demo else nullcontext() as scratch:
+    with gc_paused(), tempfile.TemporaryDirectory(prefix="arbstr-") if mock or demo else nullcontext() as scratch:
+        from arbstr.config.settings import resolve
+
         yield partial(
             resolve,
             dict(os.environ),

@@ -7,6 +7,7 @@ import os
 from arbstr.errors import ArbstrError
 from arbstr.logs import setup
 from arbstr.redaction import Redactor, Secret
+from arbstr.runtime import process
 from arbstr.runtime.lifecycle import ShutdownSignal, habits_file, run
 
 
@@ -31,7 +32,12 @@ async def _attach(url: str, token: Secret | None, theme: str | None) -> int:
         log = setup.configure("warning", stderr=False, redactor=redactor, ring=source.log)
         try:
             end = await run_dashboard(
-                source, log=source.log, stop=stop.requested, options=options, now_ms=source.now_ms
+                source,
+                log=source.log,
+                stop=stop.requested,
+                options=options,
+                now_ms=source.now_ms,
+                on_ready=process.freeze_gc,
             )
         finally:
             log.close()

@@ -170,7 +170,7 @@ def test_the_manual_has_every_command_with_its_options(tmp_path: Path) -> None:
     assert "\\[u" not in page  # nor names characters that a terminal without UTF-8 lacks
     assert page.startswith('.TH ARBSTR 1 "" "arbstr ')
     text = page.replace("\\-", "-")
-    for name in typer.main.get_command(cli.app).commands:  # type: ignore[attr-defined]  # it is a group
+    for name in typer.main.get_command(cli.application()).commands:  # type: ignore[attr-defined]  # it is a group
         assert f"\n.SS arbstr {name}" in text
     assert "\n.SS arbstr clients rotate [OPTIONS] NAME\n" in text
     assert "\n.TP\n\\fB-l, --listen HOST:PORT\\fR\n" in text

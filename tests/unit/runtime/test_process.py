@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from arbstr.runtime import process
 
 
 def allowed(sockets: int, soft: int, hard: int) -> tuple[int, int]:
@@ -40,3 +43,13 @@ def test_a_crash_writes_no_memory_to_the_disk() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said == "0\n"
+
+
+def test_no_garbage_is_collected_while_a_program_starts() -> None:
+    def is_collecting() -> bool:
+        return gc.isenabled()
+
+    assert is_collecting()
+    with process.gc_paused():
+        assert not is_collecting()
+    assert is_collecting()
