@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from os.path import commonprefix
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pydantic import GetCoreSchemaHandler, ValidatorFunctionWrapHandler
-from pydantic_core import CoreSchema, core_schema
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, ValidatorFunctionWrapHandler
+    from pydantic_core import CoreSchema
 
 _SHOWN = 6
 _SHORTEST_SHOWN = 10
@@ -50,6 +51,8 @@ class Secret:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Let configuration fields take it from a string, and give it out masked."""
+        from pydantic_core import core_schema  # noqa: PLC0415 - only where a configuration is read, which loads it
+
         return core_schema.no_info_wrap_validator_function(
             cls._validated,
             core_schema.str_schema(min_length=1),

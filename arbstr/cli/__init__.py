@@ -1,7 +1,6 @@
 """The command line: the only package that prints and sets exit statuses.
 
-A command's module is loaded when it is run, or when all are listed, and imports what is slow to import when it runs:
-a prompt that asks every few seconds has no time for the others.
+`program` holds the commands together, each of which is a module of its own.
 """
 
 from __future__ import annotations
@@ -9,74 +8,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
-from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
 
-import typer
-
-from arbstr.cli.options import USAGE
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
 
-INVALID = 1
+INVALID, USAGE = 1, 2  # exit statuses: what is not as it must be, and a wrong command line
 _ADVICE = {
     errno.EACCES: "; check the permissions of it and of its directory, or name another place",
     errno.EROFS: "; its file system can't be written to, so name another place",
     errno.ENOSPC: "; free some space there, or name another place",
 }
-
-# Each command, and the module that holds it; in the order of the help.
-_MODULES = {
-    "serve": "serve",
-    "tui": "serve",
-    "reload": "reload",
-    "init": "init",
-    "check": "config",
-    "doctor": "doctor",
-    "providers": "providers",
-    "clients": "clients",
-    "connect": "connect",
-    "discover": "discover",
-    "requests": "ledger",
-    "stats": "ledger",
-    "statusline": "statusline",
-    "balance": "balance",
-    "fund": "money",
-    "refund": "money",
-    "recover": "money",
-    "db": "db",
-    "simulate": "simulate",
-    "man": "man",
-}
-_ALL = tuple(dict.fromkeys(_MODULES.values()))
-
-
-def application(modules: Iterable[str] = _ALL) -> typer.Typer:
-    """Return the program with the commands that these modules hold."""
-    made = typer.Typer(
-        help="Buy each OpenAI-compatible request from the cheapest Routstr provider.",
-        epilog="Example: arbstr tui --demo",
-        rich_markup_mode=None,  # plain help: quick to show, the same on a terminal and in a pipe
-        pretty_exceptions_enable=False,
-    )
-    made.callback(invoke_without_command=True)(_arbstr)
-    for module in modules:
-        import_module(f"arbstr.cli.{module}").register(made)
-    return made
-
-
-def _needed(arguments: Sequence[str]) -> Iterable[str]:
-    """Return the modules that a command line needs: those of its command, or all where it may be about any."""
-    match arguments:
-        case ["--version"]:
-            return ()
-        case [command, *_] if command in _MODULES and command != "man":  # which tells of all
-            return (_MODULES[command],)
-        case _:
-            return _ALL
 
 
 def main() -> None:
@@ -106,8 +48,7 @@ def _open_missing_streams() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit status; print expected errors to stderr, a line for each problem."""
     try:
-        program = typer.main.get_command(application(_needed(arguments)))
-        status = program.main(arguments, prog_name="arbstr", standalone_mode=False)
+        status = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         _silence_stdout()
@@ -115,9 +56,41 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         _silence_stdout()
         return _report(error)
-    except (typer.TyperException, ArbstrError) as error:
+    except ArbstrError as error:
         return _report(error)
-    return status if isinstance(status, int) else 0
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command, by typer where that must be: it takes longer to load than a prompt may wait for its line."""
+    match arguments:
+        case ["--version"]:
+            from arbstr.cli.version import version_text
+
+            print(version_text())
+            return 0
+        case ["statusline", *options] if (plain := _of_statusline(options)) is not None:
+            from arbstr.cli.spending import print_line
+
+            print_line(*plain)
+            return 0
+    from arbstr.cli import program
+
+    return program.run(arguments)
+
+
+def _of_statusline(options: list[str]) -> tuple[Path | None, bool] | None:
+    """Return the values of its --config and --json, if they are written plainly."""
+    config, as_json = None, False
+    while options:
+        match options:
+            case ["--json", *options]:
+                as_json = True
+            case ["-c" | "--config", path, *options] if not path.startswith("-"):
+                config = Path(path)
+            case _:
+                return None
+    return config, as_json
 
 
 def _silence_stdout() -> None:
@@ -132,19 +105,13 @@ def _report(error: Exception) -> int:
     from arbstr.redaction import mask_lookalikes
 
     for line in _messages(error):
-        print(f"arbstr: {mask_lookalikes(line)}", file=sys.stderr)  # a token may have strayed into an argument
-    if isinstance(error, typer.TyperException):
-        return error.exit_code
+        print(f"arbstr: {mask_lookalikes(line)}", file=sys.stderr)
     return USAGE if isinstance(error, AddressInUse) else INVALID
 
 
 def _messages(error: Exception) -> list[str]:
     if isinstance(error, ConfigError):
         return error.problems
-    if isinstance(error, typer.TyperException):
-        context = getattr(error, "ctx", None)
-        hint = f"; try {context.command_path} --help" if context else ""
-        return [" ".join(error.format_message().split()).rstrip(".") + hint]
     if isinstance(error, OSError):
         place = f": {error.filename}{_ADVICE.get(error.errno or 0, '')}" if error.filename else ""
         return [f"{error.strerror or 'input or output failed'}{place}"]
@@ -154,6 +121,8 @@ def _messages(error: Exception) -> list[str]:
 def _internal_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Report an unexpected exception: where it was raised, not its message, which may hold secrets."""
     if "debug" in os.environ.get("ARBSTR_LOG", ""):
+        import traceback
+
         from arbstr.redaction import mask_lookalikes
 
         print(mask_lookalikes("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
@@ -165,22 +134,3 @@ def _internal_error(kind: type[BaseException], error: BaseException, trace: Trac
         f"arbstr: internal error ({kind.__name__} in {where}); please report it (ARBSTR_LOG=debug shows more)",
         file=sys.stderr,
     )
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from arbstr.cli.version import version_text
-
-        print(version_text())
-        raise typer.Exit
-
-
-def _arbstr(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version and commit, and exit.")
-    ] = False,
-) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(USAGE)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arbstr.cli.ledger import ledger_place, open_ledger
-from arbstr.cli.options import USAGE, ConfigOption
+from arbstr.cli import USAGE
+from arbstr.cli.ledger_access import ledger_place, open_ledger
+from arbstr.cli.options import ConfigOption
 from arbstr.sanitize import sanitize
 
 if TYPE_CHECKING:

@@ -145,7 +145,7 @@ def _mix(loaded: Loaded, config: Path | None) -> Mix:
 
 def _past(config: Path | None) -> Stats | None:
     """Return the sums of the last days by model; None without a ledger that can be read."""
-    from arbstr.cli.ledger import open_ledger
+    from arbstr.cli.ledger_access import open_ledger
     from arbstr.errors import LedgerUnavailable
     from arbstr.ledger.model import Filter
 

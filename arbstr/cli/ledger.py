@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from arbstr.cli.ledger_access import open_ledger
 from arbstr.cli.options import ConfigOption
 from arbstr.clock import wall_ms
 from arbstr.errors import ConfigError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from arbstr.ledger.model import Filter, GroupBy
     from arbstr.ledger.params import Listing
     from arbstr.ledger.queries import Queries
-    from arbstr.places import Place
 
 Kind = Literal["model", "provider"]
 
@@ -241,19 +241,3 @@ def _cli_errors() -> Iterator[None]:
         yield
     except BadParameter as error:
         raise typer.BadParameter(f"--{error.name.replace('_', '-')} {error.problem}") from error
-
-
-@contextmanager
-def open_ledger(config: Path | None) -> Iterator[Queries]:
-    """Open the configured ledger for reading. Raises LedgerUnavailable."""
-    from arbstr.ledger.backend import backend_at
-
-    with closing(backend_at(ledger_place(config)).connect()) as connection:
-        yield connection
-
-
-def ledger_place(config: Path | None) -> Place:
-    """Return the place of the configured ledger. Raises ConfigError."""
-    from arbstr.config.paths import database_place
-
-    return database_place(os.environ, config)

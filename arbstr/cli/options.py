@@ -9,8 +9,6 @@ import typer
 
 from arbstr.config.address import Address, parse_address
 
-USAGE = 2  # the exit status of a wrong command line
-
 ConfigOption = Annotated[
     Path | None,
     # What can't be read is said by who reads it, with what to do.

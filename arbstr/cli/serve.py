@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arbstr.cli.options import USAGE, ConfigOption, ListenOption
+from arbstr.cli import USAGE
+from arbstr.cli.options import ConfigOption, ListenOption
 from arbstr.config.address import Address
 from arbstr.sanitize import quoted
 from arbstr.suggest import did_you_mean

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from arbstr.ledger import database
 from arbstr.ledger.files import explain, identity, is_broken
 from arbstr.ledger.read_connection import ReadConnection
-from arbstr.ledger.write_connection import WriteConnection
+
+if TYPE_CHECKING:
+    from arbstr.ledger.write_connection import WriteConnection
 
 
 class SqliteLedger:
@@ -24,6 +26,8 @@ class SqliteLedger:
 
     async def open(self) -> tuple[WriteConnection, str | None]:
         """Open it for writing; a broken one is set aside, and that is reported."""
+        from arbstr.ledger.write_connection import WriteConnection  # noqa: PLC0415 - who only reads needs no asyncio
+
         connection, aside = await WriteConnection.open(self.spilled_at)
         if aside is None:
             return connection, None
@@ -51,4 +55,6 @@ class SqliteLedger:
 
     def set_aside(self) -> None:
         """Rename the file. Raises OSError."""
+        from arbstr.ledger import database  # noqa: PLC0415 - as above
+
         database.set_aside(self.spilled_at)

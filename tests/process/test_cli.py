@@ -18,7 +18,7 @@ import pytest
 import typer
 
 import arbstr
-from arbstr import cli
+from arbstr.cli.program import application
 from arbstr.cli.tables import Column, table
 from tests.support.command import Done, run_command
 from tests.support.patience import PATIENCE_S
@@ -170,7 +170,7 @@ def test_the_manual_has_every_command_with_its_options(tmp_path: Path) -> None:
     assert "\\[u" not in page  # nor names characters that a terminal without UTF-8 lacks
     assert page.startswith('.TH ARBSTR 1 "" "arbstr ')
     text = page.replace("\\-", "-")
-    for name in typer.main.get_command(cli.application()).commands:  # type: ignore[attr-defined]  # it is a group
+    for name in typer.main.get_command(application()).commands:  # type: ignore[attr-defined]  # it is a group
         assert f"\n.SS arbstr {name}" in text
     assert "\n.SS arbstr clients rotate [OPTIONS] NAME\n" in text
     assert "\n.TP\n\\fB-l, --listen HOST:PORT\\fR\n" in text
@@ -209,9 +209,8 @@ def test_nothing_asked_shows_the_help_and_is_no_success(tmp_path: Path, argument
     assert run.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check"], ["providers"], ["providers", "--json"]])
-def test_no_command_that_does_not_serve_loads_what_serving_needs(cwd: Path, arguments: list[str]) -> None:
-    heavy = {"aiohttp", "httpx", "textual", "rich", "aiosqlite", "asyncio", "uvloop", "orjson", "coincurve"}
+def loaded(cwd: Path, arguments: list[str], wanted: set[str]) -> list[str]:
+    """Those of the modules that a command loads."""
     program = f"""
 import sys
 sys.argv = ["arbstr", *{arguments}]
@@ -219,10 +218,22 @@ from arbstr.cli import main
 try:
     main()
 finally:
-    print(sorted({heavy} & set(sys.modules)), file=sys.stderr)
+    print(*sorted({wanted} & set(sys.modules)), file=sys.stderr)
 """
-    run = python("-c", program, cwd=cwd, environ=ENVIRON)
-    assert run.stderr.splitlines()[-1] == "[]"
+    return python("-c", program, cwd=cwd, environ=ENVIRON).stderr.splitlines()[-1].split()
+
+
+FOR_SERVING = {"aiohttp", "httpx", "textual", "rich", "aiosqlite", "asyncio", "uvloop", "orjson", "coincurve"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check"], ["providers"], ["providers", "--json"]])
+def test_no_command_that_does_not_serve_loads_what_serving_needs(cwd: Path, arguments: list[str]) -> None:
+    assert loaded(cwd, arguments, FOR_SERVING) == []
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["statusline", "--json", "-c", "config.toml"]])
+def test_what_a_prompt_waits_for_loads_no_command_line_at_all(cwd: Path, arguments: list[str]) -> None:
+    assert loaded(cwd, arguments, (FOR_SERVING | {"typer", "pydantic"}) - {"orjson"}) == []
 
 
 @pytest.mark.parametrize("heavy", ["prometheus_client", "arbstr.server.openapi"])

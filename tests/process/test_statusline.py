@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from arbstr.cli import statusline
+from arbstr.cli import spending
 from arbstr.types import RequestRecord
 from tests.support.command import run_command
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, record, write
@@ -32,7 +32,7 @@ api_key = "${NOT_SET_IN_A_PROMPT}"
 
 @pytest.fixture(autouse=True)
 def noon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statusline, "wall_ms", lambda: NOON)
+    monkeypatch.setattr(spending, "wall_ms", lambda: NOON)
 
 
 def spent(path: Path, *rows: RequestRecord) -> None:
@@ -140,6 +140,7 @@ def test_what_is_no_ledger_and_what_is_no_configuration_is_one_quiet_line(tmp_pa
     assert shown(tmp_path) == "arbstr: no figures"
     assert "config.toml: " in figures(tmp_path)["problem"]
     assert shown(tmp_path, "-c", f"absent{os.sep}config.toml") == "arbstr: no figures"
+    assert shown(tmp_path, f"--config=absent{os.sep}config.toml") == "arbstr: no figures"  # as typer alone reads it
 
 
 def test_what_is_no_limit_is_passed_over(tmp_path: Path) -> None:
@@ -149,4 +150,4 @@ def test_what_is_no_limit_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_its_burn_is_over_the_dashboards_span() -> None:
-    assert statusline.BURN_SPAN_MS == SPAN_MS
+    assert spending.BURN_SPAN_MS == SPAN_MS
