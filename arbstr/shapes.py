@@ -98,6 +98,19 @@ class ProviderState(TypedDict):
     open_until_ms: Annotated[Count | None, Field(description="When its breaker lets a probe through, since 1970.")]
 
 
+class Instance(TypedDict):
+    """One of the arbstrs that share a ledger."""
+
+    name: Annotated[str, Field(description="Its machine and port.")]
+    this: Annotated[bool, Field(description="It is the one that answers.")]
+    version: str
+    started_at: str
+    in_flight: Annotated[int, Field(description="Requests under way.")]
+    requests: Annotated[int, Field(description="Requests since it started.")]
+    heard_at: Annotated[str | None, Field(description="When it last gave a sign of life; null for this one.")]
+    stale: Annotated[bool, Field(description="That was long ago: its figures are old, and it may have died.")]
+
+
 class Health(TypedDict):
     """Whether arbstr can serve requests."""
 
@@ -105,6 +118,9 @@ class Health(TypedDict):
     version: str
     uptime_s: float
     providers: dict[str, ProviderState]
+    instances: NotRequired[
+        Annotated[list[Instance], Field(description="Those that share the ledger, if it is shared.")]
+    ]
 
 
 class ProviderRates(TypedDict):

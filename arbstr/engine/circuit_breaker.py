@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from arbstr.config.schema import Breaker as Settings
-from arbstr.engine.provider_breaker import HealthView, Permit, ProviderBreaker
+from arbstr.engine.provider_breaker import FoundOpen, HealthView, Permit, ProviderBreaker
 from arbstr.engine.routing.cooldown import Cooldowns
 from arbstr.events import ProviderHealthChanged
 from arbstr.types import InferenceRequest, JsonObject
@@ -137,6 +137,22 @@ class CircuitBreakers:
     def close(self, name: str) -> None:
         """Close a breaker by hand. Raises KeyError for an unknown name."""
         self._breakers[name].close("closed by hand")
+
+    def found_open(self, name: str) -> FoundOpen | None:
+        """Return what other instances may hear of a provider's breaker, if it is open by what was found here."""
+        return self._breakers[name].found_open
+
+    def is_hearsay(self, name: str) -> bool:
+        """Return whether a provider's breaker is open only because another instance says so."""
+        return self._breakers[name].is_hearsay
+
+    def hear_open(self, name: str, found: FoundOpen) -> None:
+        """Open a provider's breaker because another instance has."""
+        self._breakers[name].hear_open(found)
+
+    def hear_close(self, name: str) -> None:
+        """Note that another instance has closed a provider's breaker."""
+        self._breakers[name].hear_close()
 
     def export(self) -> dict[str, JsonObject]:
         """Return the state to keep over a restart, as JSON objects by provider."""

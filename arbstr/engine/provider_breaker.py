@@ -34,6 +34,19 @@ class HealthView:
     open_until_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class FoundOpen:
+    """What one instance tells others of a breaker that it has opened, for `left_s` more.
+
+    `asked`: the provider has asked for the pause. `reopenings` is how often in a row it has opened again.
+    """
+
+    left_s: float
+    reason: str
+    reopenings: int = 0
+    asked: bool = False
+
+
 class Permit:
     """A request's slot at a provider: any number of failures while it retries, and one end.
 
@@ -103,12 +116,14 @@ class ProviderBreaker:
         self._probe: Permit | None = None  # in flight while half open
         self._probe_until = 0.0  # by the clock: no other probe until then
         self._reopenings = 0
+        self.is_hearsay = False  # open because another instance says so
         self._failures = 0  # in a row
         self._bodies = FailedBodies()
         self._window: deque[bool] = deque(maxlen=WINDOW)
         self._success_rate: float | None = None
         self._latency_ms: float | None = None
         self._last_error: str | None = None
+        self._reason = ""  # why it opened last
 
     def __repr__(self) -> str:
         rotation = "" if self.in_rotation else ", out of rotation"
@@ -217,6 +232,7 @@ class ProviderBreaker:
         """Close it, and forget its failures."""
         old = self.state
         self.open_until = None
+        self.is_hearsay = False
         self._asked_until = 0.0
         self._probe = None
         self._reopenings = 0
@@ -224,6 +240,38 @@ class ProviderBreaker:
         self._window.clear()
         if old != "closed":
             self._publish(old, "closed", reason)
+
+    def hear_open(self, found: FoundOpen) -> None:
+        """Open it because another instance has; what was found here itself is not forgotten.
+
+        A pause that the provider asked for counts in full. Any other is no longer than a first one: each instance may
+        soon try for itself, and goes on where the other is if it fails too.
+        """
+        longest_s = self._settings.max_open_for if found.asked else self._settings.open_for * (1 + JITTER)
+        left_s = min(found.left_s, longest_s)
+        if left_s <= 0 or self.is_probed():
+            return
+        if found.asked:
+            self._asked_until = max(self._asked_until, self._clock() + left_s)
+        self._reopenings = max(self._reopenings, found.reopenings)
+        if self.open_until is not None and self.open_until >= self._clock() + left_s:
+            return
+        was_own = self.open_until is not None and not self.is_hearsay
+        self._open(left_s, f"another arbstr found: {found.reason}")
+        self.is_hearsay = not was_own
+
+    def hear_close(self) -> None:
+        """Close it because another instance has; a pause that the provider asked for goes on."""
+        if self.open_until is not None and not self._must_wait():
+            self.close("it works for another arbstr")
+
+    @property
+    def found_open(self) -> FoundOpen | None:
+        """What others may hear of this breaker: why and for how long it is open by what was found here, if it is."""
+        if self.open_until is None or self.is_hearsay:
+            return None
+        now_s = self._clock()
+        return FoundOpen(self.open_until - now_s, self._reason, self._reopenings, asked=now_s < self._asked_until)
 
     def set_in_rotation(self, in_rotation: bool) -> None:
         """Take the provider out of rotation, or put it back."""
@@ -270,6 +318,8 @@ class ProviderBreaker:
     def _open(self, pause_s: float, reason: str) -> None:
         old = self.state
         self.generation += 1
+        self.is_hearsay = False
+        self._reason = reason
         until = self._clock() + pause_s
         self.open_until = until if self.open_until is None else max(until, self.open_until)
         self._publish(old, "open", reason)

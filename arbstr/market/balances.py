@@ -96,6 +96,24 @@ class Balances:
         """Call `listener` with each reading, failed ones excepted; it must be quick."""
         self._listeners.append(listener)
 
+    def hear(self, provider: str, balance: Balance) -> None:
+        """Take a balance that another arbstr with the same key has read, if that tells more than is known here.
+
+        It does not while requests from here are at the node, or were since the last reading: only a reading of this
+        one's own says what they took.
+        """
+        account = self._accounts.get(provider)
+        if account is None or self._traffic(provider) != (0, account.read_after):
+            return
+        before = account.funds.balance
+        if balance.read_at_ms is None or (before.read_at_ms or 0) >= balance.read_at_ms:
+            return
+        account.version = balance.node_version or account.version
+        heard = self._completed(account, balance)
+        account.funds.learn(heard, account.funds.begin_reading())
+        self._on_key(provider, _PROBLEMS.get(heard.state))
+        account.schedule.polled(self._clock(), quiet=_figures(heard) == _figures(before))
+
     def read_soon(self, provider: str) -> None:
         """Read a provider's balance within seconds, because something waits for it."""
         account = self._accounts.get(provider)
@@ -131,6 +149,7 @@ class Balances:
             self._failed(account, began, error)
             return True
         balance = self._completed(account, read)
+        account.read_after = None if at_account else sent
         under_way = account.funds.learn(balance, began) or at_account > 0 or self._traffic(name)[1] != sent
         problem = _PROBLEMS.get(balance.state)
         self._report(account, problem)
@@ -184,6 +203,7 @@ class _Account:
         self.version_due_s = 0.0
         self.woken = asyncio.Event()
         self.problem: str | None = None
+        self.read_after: int | None = None  # requests sent before the last reading, if it tells what all of them took
         self.burn = BurnRate()
         self._clock = clock
         funds.want_reading = self.want_reading

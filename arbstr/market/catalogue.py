@@ -62,7 +62,9 @@ class Catalogues:
         self._unsaved: set[str] = set()
         self._doubted: dict[str, dict[str, Rates]] = {one.name: {} for one in self._providers}
         self._on_jumps: Callable[[str, Collection[str]], None] = lambda provider, models: None
+        self._on_read: Callable[[str], None] = lambda provider: None
         self._asked: set[str] = set()
+        self._heard: set[str] = set()  # from others, since the last pause here
         self._settled = asyncio.Event()
 
     def take_over(self, before: Catalogues, staying: Collection[str]) -> None:
@@ -96,6 +98,26 @@ class Catalogues:
         """Call `listener` after each reading with the models whose prices have just jumped; it must be quick."""
         self._on_jumps = listener
 
+    def on_read(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` after each reading of a provider's list that has brought one; it must be quick."""
+        self._on_read = listener
+
+    def known(self, provider: str) -> tuple[str, float] | None:
+        """Return a provider's list, exported, and the seconds since it was read; None if there is none."""
+        known = self._known.get(provider)
+        return None if known is None else (encode(known), max(0.0, (self._now_ms() - known.at_ms) / 1000))
+
+    def hear(self, name: str, text: str, age_s: float) -> None:
+        """Take an exported list that another arbstr has read `age_s` ago, if it is newer; it is doubted like any."""
+        provider = next((one for one in self._providers if one.name == name), None)
+        heard, at_ms = decode(text), self._now_ms() - int(age_s * 1000)
+        if provider is None or heard is None or heard.url != provider.url or not heard.models:
+            return
+        known = self._known.get(name)
+        if known is None or known.at_ms < at_ms:
+            self._learn(provider, tuple(model for model in heard.models if self._is_fit(model.id)), at_ms)
+            self._heard.add(name)
+
     async def first_lists(self) -> None:
         """Wait until every provider has been asked once, at most until `WAIT_S` after the start."""
         await self._settled.wait()
@@ -112,7 +134,11 @@ class Catalogues:
             if problem and not failures:
                 logger.warning("provider %s does not say which models it has: %s", provider.name, problem)
             failures = failures + 1 if problem else 0
+            self._heard.discard(provider.name)
             await self._sleep(self._pause_s(provider, failures))
+            while provider.name in self._heard:  # another arbstr has read it meanwhile
+                self._heard.discard(provider.name)
+                await self._sleep(self._left_s(provider) * (1 - JITTER * self._random()))
 
     def _pause_s(self, provider: Provider, failures: int) -> float:
         """Return how long to wait before a list is read again, in seconds."""
@@ -143,10 +169,12 @@ class Catalogues:
         if not models:
             self._doubt_if_stale(provider)
             return "what it answers is no list of models"
-        self._learn(provider, models)
+        self._learn(provider, models, self._now_ms())
+        self._unsaved.add(provider.name)
+        self._on_read(provider.name)
         return None
 
-    def _learn(self, provider: Provider, read: tuple[ListedModel, ...]) -> None:
+    def _learn(self, provider: Provider, read: tuple[ListedModel, ...], at_ms: int) -> None:
         known = self._known.get(provider.name)
         rates = {} if known is None else {model.id: model.rates for model in known.models if model.rates is not None}
         doubted = self._doubted[provider.name]
@@ -156,8 +184,7 @@ class Catalogues:
                 "provider %s: prices of %d models changed tenfold; read again before use", provider.name, len(doubted)
             )
         self._on_jumps(provider.name, doubted.keys())
-        self._known[provider.name] = SavedList(provider.url, self._now_ms(), models)
-        self._unsaved.add(provider.name)
+        self._known[provider.name] = SavedList(provider.url, at_ms, models)
         self._names.learn(provider, models)
 
     def _doubt_if_stale(self, provider: Provider) -> None:

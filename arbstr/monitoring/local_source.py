@@ -16,7 +16,14 @@ from arbstr.engine.routing.router import Router
 from arbstr.events import Alert
 from arbstr.ledger.model import LedgerQueries
 from arbstr.monitoring.live_state import FinishedRequests
-from arbstr.monitoring.source import OfferStatus, ProviderStatus, RunningRequest, Snapshot
+from arbstr.monitoring.source import (
+    InstanceStatus,
+    OfferStatus,
+    ProviderStatus,
+    RunningRequest,
+    Snapshot,
+    Totals,
+)
 from arbstr.types import Balance, BudgetStatus, Price
 
 
@@ -49,7 +56,8 @@ class LocalSource:
     `current` returns what is in force now, `running` are the requests under way; finished ones are counted from now on.
     `alerts` returns those that stand, by the state of the budgets. `now_ms` is the wall clock; `address` the URL that
     clients use, empty until it is known. `ledger_problem` says why the ledger can't be written now, also if that began
-    before the first subscriber; `config_problems` why the configuration file is not what is in force.
+    before the first subscriber; `config_problems` why the configuration file is not what is in force. `instances`
+    returns those that share the ledger.
     """
 
     def __init__(
@@ -74,10 +82,16 @@ class LocalSource:
         self._ledger_problem = ledger_problem
         self.address = ""
         self.config_problems: tuple[str, ...] = ()
-        self._started_at_ms = started_at_ms
+        self.instances: Callable[[], tuple[InstanceStatus, ...]] = tuple  # none, unless the ledger is shared
+        self.started_at_ms = started_at_ms
         self._now_ms = now_ms
         self._finished = FinishedRequests()
         bus.attach(self._finished, self._finished.EVENTS)
+
+    @property
+    def totals(self) -> Totals:
+        """Return the sums since the start."""
+        return self._finished.totals
 
     @property
     def link(self) -> None:
@@ -102,18 +116,19 @@ class LocalSource:
         now, budgets = self._current(), self._budgets.status()
         return Snapshot(
             at_ms=self._now_ms(),
-            started_at_ms=self._started_at_ms,
+            started_at_ms=self.started_at_ms,
             address=self.address,
             version=__version__,
             providers=provider_statuses(now.providers, now.health, now.router, now.balance_of),
             running=tuple(_running(one) for one in self._running.values() if one.announced),
             recent=self._finished.recent,
-            totals=self._finished.totals,
+            totals=self.totals,
             budgets=budgets,
             ratios=now.router.learner.tokens.ratios(),
             ledger_problem=self._ledger_problem(),
             config_problems=self.config_problems,
             alerts=self._alerts(budgets),
+            instances=self.instances(),
         )
 
     async def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:

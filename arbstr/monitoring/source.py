@@ -123,11 +123,31 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceStatus:
+    """One of the arbstrs that share a ledger, `here`: the one that is asked.
+
+    `requests` and `spent_msats` are sums since it started. Of another it was last heard at `heard_at_ms`; `stale`: so
+    long ago that its figures are old, and it may have died. Instants are by the clock of the one that is asked.
+    """
+
+    name: str
+    version: str
+    started_at_ms: int
+    in_flight: int
+    requests: int
+    spent_msats: int
+    here: bool = False
+    heard_at_ms: int | None = None
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The state at `at_ms`: everything a reader needs to continue from events.
 
     `recent` are finished requests, newest first, a few hundred at most. `config_problems` are why the configuration
-    file, as it is now, is not the one in force. `alerts` stand now, the latest last.
+    file, as it is now, is not the one in force. `alerts` stand now, the latest last. `instances` are those that share
+    the ledger, this one first; none where it is not shared.
     """
 
     at_ms: int
@@ -143,6 +163,7 @@ class Snapshot:
     ledger_problem: str | None = None
     config_problems: tuple[str, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    instances: tuple[InstanceStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from arbstr.logs.ring import LogRing
 from arbstr.market.money_watch import MoneyWatch
 from arbstr.monitoring.event_feed import EventFeed
 from arbstr.monitoring.local_source import LocalSource
-from arbstr.places import local_path
+from arbstr.places import PostgresPlace, local_path
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
 from arbstr.runtime.alerts import watch_for_alerts
@@ -61,6 +61,7 @@ from arbstr.transport.pool import PooledTransport
 
 if TYPE_CHECKING:
     from arbstr.mock import FakeFleet
+    from arbstr.runtime.sharing import Sharing
 
 logger = logging.getLogger(__name__)
 
@@ -175,6 +176,8 @@ async def _open_lasting(
         started_at_ms=started_at_ms,
         now_ms=wall_ms,
     )
+    admission = AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
+    sharing = _share(settings, current, bus, source, admission)
     feed = EventFeed(source, log)
     stack.callback(feed.close)
     return Lasting(
@@ -187,7 +190,7 @@ async def _open_lasting(
         budgets=budgets,
         sessions=Sessions(),
         funds_queue=FundsQueue(),
-        admission=AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic),
+        admission=admission,
         room=BodyMemory(LARGEST_AT_A_TIME * largest_bytes(config)),
         deadline_timer=DeadlineTimer(),
         in_flight=InFlightTasks(),
@@ -196,6 +199,7 @@ async def _open_lasting(
         source=source,
         feed=feed,
         counters=count_requests(bus, ModelNames(config)),
+        sharing=sharing,
         started_at_ms=started_at_ms,
     )
 
@@ -212,6 +216,23 @@ async def _open_ledger(stack: AsyncExitStack, settings: Settings, bus: EventBus)
     reader = LedgerReader(settings.database, settle=ledger.settle)
     stack.push_async_callback(reader.close)
     return ledger, reader
+
+
+def _share(
+    settings: Settings,
+    current: Callable[[], Composition],
+    bus: EventBus,
+    source: LocalSource,
+    admission: AdmissionControl,
+) -> Sharing | None:
+    """Return what this instance shares with others; None where the ledger is this one's alone."""
+    if not isinstance(settings.database, PostgresPlace):
+        return None
+    from arbstr.runtime.sharing import Sharing  # noqa: PLC0415 - nothing of it is loaded elsewhere
+
+    sharing = Sharing(settings.database, current, bus, source, admission)
+    source.instances = sharing.instances
+    return sharing
 
 
 def _bounds(fleet: FakeFleet | None) -> Bounds:

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from arbstr.bus import EventBus
 from arbstr.clock import wall_ms
@@ -59,6 +60,9 @@ from arbstr.server.router import EndpointRouter, NamedRoute, Route
 from arbstr.transport.pool import PooledTransport
 from arbstr.types import Balance
 
+if TYPE_CHECKING:
+    from arbstr.runtime.sharing import Sharing
+
 LARGEST_AT_A_TIME = 4  # requests of the largest size that fit into memory at a time
 
 
@@ -84,6 +88,7 @@ class Lasting:
     source: LocalSource
     feed: EventFeed
     counters: RequestCounters
+    sharing: Sharing | None
     started_at_ms: int
 
     def renew(self, config: Config) -> None:
@@ -319,6 +324,7 @@ def _app(
         statuses=lambda: provider_statuses(config.providers, health, router, balances.of),
         uptime_s=lambda: (wall_ms() - lasting.started_at_ms) / 1000,
         started_s=lasting.started_at_ms // 1000,
+        instances=lasting.source.instances,
     )
     access_control = AccessControl(
         settings.host,

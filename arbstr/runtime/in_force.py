@@ -30,7 +30,9 @@ class InForce:
         self._listener: Listener | None = None
         self._books = keep_books(lambda: self.composition, lasting.ledger, lasting.budgets, lasting.bus)
         changes = lasting.bus.subscribe(1, [ProviderHealthChanged])
-        self._memory = StatePersistence(lasting.ledger, lambda: self.composition, lasting.sessions, changes)
+        self._memory = StatePersistence(
+            lasting.ledger, lambda: self.composition, lasting.sessions, changes, lasting.sharing
+        )
         self._spending = SpendPersistence(lasting.budgets)
         self._background: asyncio.Task[None] | None = None
         # By engine, for as long as a request holds it: what left the configuration is masked until its last one ends.
@@ -43,6 +45,8 @@ class InForce:
         await self._memory.load()
         await self._spending.load()
         stack.callback(self._memory.save)
+        if self._lasting.sharing is not None:
+            await self._lasting.sharing.begin(stack)
         run_in_background(stack, self._memory.save_periodically())
         run_in_background(stack, self._spending.load_missing())
         run_in_background(stack, self._books.run())
@@ -106,6 +110,8 @@ class InForce:
         if now.webhook is not None:
             now.webhook.begin(self._lasting.bus)
         self._watch_for_alerts(now)
+        if self._lasting.sharing is not None:
+            self._lasting.sharing.watch(now)
         if replaced is not None:
             replaced.cancel()
         self._background = asyncio.create_task(now.run())

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from arbstr.bus import Subscription
 from arbstr.engine.budget import Budgets
@@ -16,6 +17,10 @@ from arbstr.ledger.learned import LearnedState
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.runtime.composition import Composition
 from arbstr.sanitize import json_or_none
+from arbstr.types import JsonObject
+
+if TYPE_CHECKING:
+    from arbstr.runtime.sharing import Sharing
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +33,7 @@ _HEALTH = "health"  # the kind of learned state that holds the breakers
 class StatePersistence:
     """Keeps what the `current` composition has learned in the ledger, over restarts.
 
-    `changes` receives the breakers' events.
+    `changes` receives the breakers' events. With `sharing` that is what adds to what was learned.
     """
 
     def __init__(
@@ -37,11 +42,13 @@ class StatePersistence:
         current: Callable[[], Composition],
         sessions: Sessions,
         changes: Subscription,
+        sharing: Sharing | None = None,
     ) -> None:
         self._ledger = ledger
         self._current = current
         self._sessions = sessions
         self._changes = changes
+        self._sharing = sharing
 
     async def load(self) -> None:
         """Restore the saved state."""
@@ -50,15 +57,21 @@ class StatePersistence:
         now.router.learner.restore(learned.ratios, learned.cells)
         saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
         now.health.restore(saved)
+        if self._sharing is not None:
+            self._sharing.loaded(learned)
         now.lists.restore(learned.cells)
         self._sessions.key = await self._ledger.session_key()
 
     def save(self) -> None:
         """Save the present state in the ledger."""
         now = self._current()
-        ratios, learned = now.router.learner.export()
-        states = {(_HEALTH, name): codec.dumps(state) for name, state in now.health.export().items()}
+        ratios, learned = now.router.learner.export() if self._sharing is None else ({}, {})
+        states = {(_HEALTH, name): codec.dumps(self._kept(state)) for name, state in now.health.export().items()}
         self._ledger.save_learned(ratios, {**learned, **states, **now.lists.export()})
+
+    def _kept(self, state: JsonObject) -> JsonObject:
+        """Return what is kept of a breaker: whether it is open others know, where there are any, by one clock."""
+        return state if self._sharing is None else {**state, "open_until_ms": None}
 
     async def save_periodically(self) -> None:
         """Save at intervals, and soon after a breaker has changed; the owner cancels it."""

@@ -27,6 +27,7 @@ from arbstr.config.settings import Settings
 from arbstr.events import Event, RequestFinished
 from arbstr.logs.ring import LogRing
 from arbstr.monitoring.local_source import LocalSource
+from arbstr.places import Place
 from arbstr.runtime.compose import Proxy, running
 from arbstr.types import RequestRecord
 from tests.support.patience import PATIENCE_S
@@ -40,8 +41,8 @@ FINAL_EVENT = re.compile(rb'data: \{"id":"chatcmpl-[0-9a-f-]{36}","object":"chat
 class ProxyHarness:
     """Providers and an arbstr that buys from them, all ended with the test."""
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
+    def __init__(self, database: Place) -> None:
+        self._database = str(database) if isinstance(database, Path) else database
         self._stack = AsyncExitStack()
         self.providers: list[Provider] = []
         self.sections: dict[str, Any] = {}
@@ -83,7 +84,7 @@ class ProxyHarness:
         patient = {"retry": {"backoff": 0}, "breaker": {"failure_threshold": 1_000_000}}
         given = sections | {name: {**fields, **sections.get(name, {})} for name, fields in patient.items()}
         config = Config.model_validate({**given, "providers": tuple(self.providers)})
-        return Settings(config, None, "127.0.0.1", 0, str(self._database), "arbstr=debug,aiohttp=debug")
+        return Settings(config, None, "127.0.0.1", 0, self._database, "arbstr=debug,aiohttp=debug")
 
     async def play_stream(self, *parts: Part, **fields: Any) -> tuple[Arbstr, Answer]:
         """The answer to a stream request (`fields` are its body's) when the only provider's body is this."""

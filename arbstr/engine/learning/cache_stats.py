@@ -20,7 +20,7 @@ _MEMORY = 50.0  # requests that a mean covers
 _HOPE = 4.0  # requests that a cache is credited with having found everything
 _LEAN = 16.0  # requests of a class after which it counts as much as all classes
 _AFTERWARDS = 0.25  # of what is found within the usual life, for each class beyond it
-_HALF_LIFE_S = 3600.0
+HALF_LIFE_S = 3600.0
 
 
 def kind_of(age_s: float, tokens: float) -> int:
@@ -93,7 +93,7 @@ class CacheStats:
     def age(self, now_s: float) -> None:
         """Fade what was learned: it halves every hour."""
         if self._all.seen or self._written.seen:
-            keep = 0.5 ** ((now_s - self._at_s) / _HALF_LIFE_S)
+            keep = 0.5 ** ((now_s - self._at_s) / HALF_LIFE_S)
             for share in (self._all, *self._by_age, *self._by_length):
                 share.fade(keep)
             self.shares.clear()

@@ -8,6 +8,9 @@ from typing import Any, TypeGuard
 Ratios = dict[str, tuple[float, int]]  # by policy: output tokens per input token, and from how many requests
 Cells = dict[tuple[str, str], str]  # by (kind, name): the learned state as JSON
 
+# The kinds of cells; token ratios are of a kind of their own.
+RATIOS, LENGTHS, TEXTS, CHARGES, COUNTS, CACHES = "ratios", "lengths", "texts", "charges", "counts", "caches"
+
 _LARGEST = 2**53
 
 

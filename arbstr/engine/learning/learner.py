@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from arbstr.config.schema import Config
-from arbstr.engine.learning.codec import Cells, Ratios, dumps, read_pairs
+from arbstr.engine.learning.codec import CACHES, CHARGES, COUNTS, Cells, Ratios, dumps
 from arbstr.engine.learning.provider_stats import ChargeRatio
 from arbstr.engine.learning.token_estimator import TokenEstimator
 from arbstr.engine.routing.offer import Offer, Version
@@ -15,9 +15,6 @@ from arbstr.events import OverchargeFound
 from arbstr.sanitize import json_or_none
 from arbstr.types import CLIENT_CLOSED, Attempt, InferenceRequest, RequestRecord
 
-_CHARGES = "charges"
-_COUNTS = "counts"
-_CACHES = "caches"
 _BYTES_PER_TOKEN = 2  # of a response as received; tokens of any language have more
 
 
@@ -140,11 +137,11 @@ class Learner:
         ratios, cells = self.tokens.export()
         for key, offer in self._offers.items():
             if offer.charges.seen:
-                cells[_CHARGES, dumps(key)] = dumps(offer.charges.pairs)
+                cells[CHARGES, dumps(key)] = dumps(offer.charges.pairs)
             if offer.counts.seen:
-                cells[_COUNTS, dumps(key)] = dumps(offer.counts.state())
+                cells[COUNTS, dumps(key)] = dumps(offer.counts.state())
             if offer.cache.tried:
-                cells[_CACHES, dumps(key)] = dumps(offer.cache.state())
+                cells[CACHES, dumps(key)] = dumps(offer.cache.state())
         return ratios, cells
 
     def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
@@ -155,14 +152,13 @@ class Learner:
             key = json_or_none(name)
             if not _is_offer(key) or key[0] not in self._providers:
                 continue
-            offer = self.offer(*key) if kind in (_CHARGES, _COUNTS, _CACHES) else None
-            if kind == _COUNTS and offer is not None:
+            offer = self.offer(*key) if kind in (CHARGES, COUNTS, CACHES) else None
+            if kind == COUNTS and offer is not None:
                 offer.restore_counts(json_or_none(cell))
-            elif kind == _CACHES and offer is not None:
+            elif kind == CACHES and offer is not None:
                 offer.cache.restore(json_or_none(cell), now_s)
-            elif kind == _CHARGES and offer is not None:
-                for charged, computed in read_pairs(json_or_none(cell)):
-                    offer.record_charge(int(charged), int(computed), now_s)
+            elif kind == CHARGES and offer is not None:
+                offer.restore_charges(json_or_none(cell), now_s)
 
 
 def _answered(attempt: Attempt, record: RequestRecord) -> bool | None:

@@ -13,13 +13,13 @@ from typing import Any
 
 from arbstr.engine.learning.codec import is_numbers
 
-_CHARGES = 16  # most recent charges kept
+MOST_CHARGES = 16  # most recent charges kept
 _KEPT_IN_DOUBT = 2
 _FORGET_CHARGES_S = 86_400.0
 LEAST_RATIO, _LARGEST_RATIO = 0.5, 100.0
 _ROUNDING_MSATS = 1  # computed costs are rounded half up, charges often up
 
-_COUNTS_MEMORY = 16  # responses averaged over
+COUNTS_MEMORY = 16  # responses averaged over
 _UNSEEN_MEMORY = 50.0  # responses over which the maximum of unseen tokens decays
 _ENOUGH_COUNTS = 4
 _LEAST_HIDDEN, _MOST_HIDDEN = 1.25, 10_000.0
@@ -51,8 +51,8 @@ class ChargeRatio:
         self._forget()
 
     def _forget(self) -> None:
-        self._pairs: deque[tuple[int, int]] = deque(maxlen=_CHARGES)
-        self._ratios: deque[float] = deque((1.0, 1.0), maxlen=_CHARGES)
+        self._pairs: deque[tuple[int, int]] = deque(maxlen=MOST_CHARGES)
+        self._ratios: deque[float] = deque((1.0, 1.0), maxlen=MOST_CHARGES)
         self._latest_s = 0.0
         self.ratio = 1.0
         self.free_msats = 0.0
@@ -79,7 +79,7 @@ class ChargeRatio:
         self._latest_s = now_s
         self._pairs.append((charged_msats, computed_msats))
         ratios, ratio = self._ratios, _ratio(charged_msats, computed_msats)
-        replaces_its_like = len(ratios) == _CHARGES and ratios[0] == ratio
+        replaces_its_like = len(ratios) == MOST_CHARGES and ratios[0] == ratio
         ratios.append(ratio)
         if not replaces_its_like:
             self.ratio = (sum(ratios) - min(ratios) - max(ratios)) / (len(ratios) - 2) if len(ratios) > 2 else 1.0
@@ -88,8 +88,8 @@ class ChargeRatio:
 
     def doubt(self) -> None:
         """Drop all but the last two charges, which a few new ones will outweigh."""
-        self._pairs = deque(islice(self._pairs, max(len(self._pairs) - _KEPT_IN_DOUBT, 0), None), _CHARGES)
-        self._ratios = deque(islice(self._ratios, max(len(self._ratios) - _KEPT_IN_DOUBT, 0), None), _CHARGES)
+        self._pairs = deque(islice(self._pairs, max(len(self._pairs) - _KEPT_IN_DOUBT, 0), None), MOST_CHARGES)
+        self._ratios = deque(islice(self._ratios, max(len(self._ratios) - _KEPT_IN_DOUBT, 0), None), MOST_CHARGES)
 
     def age(self, now_s: float) -> None:
         """Forget everything a day after the last charge: prices change, and a provider must be able to come back."""
@@ -122,8 +122,8 @@ class Counts:
     def add(self, counted: float, visible: float) -> None:
         """Add a response: `counted` tokens by the provider's count, at most `visible` of them visible."""
         self.seen += 1
-        self._counted += counted - self._counted / _COUNTS_MEMORY
-        self._visible += visible - self._visible / _COUNTS_MEMORY
+        self._counted += counted - self._counted / COUNTS_MEMORY
+        self._visible += visible - self._visible / COUNTS_MEMORY
         if counted > visible or self.unseen:
             self.unseen = max(counted - visible, self.unseen - self.unseen / _UNSEEN_MEMORY)
         self._divide()

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol, TypeGuard, TypeVar
 
-from arbstr.engine.learning.codec import Cells, Ratios, dumps, is_pair
+from arbstr.engine.learning.codec import LENGTHS, TEXTS, Cells, Ratios, dumps, is_pair
 from arbstr.engine.learning.lengths import CHARS_PER_TOKEN, MEMORY, MOST_TOKENS, OUTPUT_TOKENS, Lengths, Texts
 from arbstr.sanitize import json_or_none
 from arbstr.types import NO_GROUP, LearnedRatio
@@ -20,9 +20,6 @@ from arbstr.types import NO_GROUP, LearnedRatio
 IMAGE_TOKENS = 1000.0  # per image, whatever its size
 
 _PRIOR_WEIGHT = 4.0  # requests after which a group's own mean counts as much as the next coarser one
-# The kinds of saved state. Those of earlier versions were not by provider, and are ignored.
-_LENGTHS = "lengths"
-_TEXTS = "texts"
 _SAMPLED_EVERY = 4  # requests
 _REMEMBERED = 4096  # groups, models; clients may ask for any name
 
@@ -126,8 +123,8 @@ class TokenEstimator:
     def export(self) -> tuple[Ratios, Cells]:
         """Return the state for the database: ratios by policy, and means as JSON by (kind, name)."""
         ratios = {policy or NO_GROUP: (mean.value, mean.seen) for policy, mean in self._ratios.items()}
-        cells = {(_LENGTHS, dumps(group)): dumps(lengths.state()) for group, lengths in self._outputs.items()}
-        cells |= {(_TEXTS, dumps(model)): dumps(texts.state()) for model, texts in self._texts.items()}
+        cells = {(LENGTHS, dumps(group)): dumps(lengths.state()) for group, lengths in self._outputs.items()}
+        cells |= {(TEXTS, dumps(model)): dumps(texts.state()) for model, texts in self._texts.items()}
         return ratios, cells
 
     def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
@@ -137,9 +134,9 @@ class TokenEstimator:
                 self._ratios[None if name == NO_GROUP else name] = mean
         for (kind, name), cell in cells.items():
             key, state = json_or_none(name), json_or_none(cell)
-            if kind == _LENGTHS and _is_group(key) and (lengths := Lengths.restored(state)) is not None:
+            if kind == LENGTHS and _is_group(key) and (lengths := Lengths.restored(state)) is not None:
                 self._outputs[tuple(key)] = lengths
-            elif kind == _TEXTS and isinstance(key, str) and (texts := Texts.restored(state)) is not None:
+            elif kind == TEXTS and isinstance(key, str) and (texts := Texts.restored(state)) is not None:
                 self._texts[key] = texts
         for known in (self._ratios, self._outputs, self._texts):
             known.evict()

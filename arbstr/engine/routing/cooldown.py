@@ -37,9 +37,11 @@ class Cooldowns:
         self._is_balance_known = is_balance_known
         self._active: dict[str | None, dict[str, tuple[float, str]]] = {}
         self._keys: dict[str, str] = {}
+        self.on_change: Callable[[str, str | None], None] = lambda provider, model: None  # called when one begins here
 
     def take_over(self, before: Cooldowns, staying: Collection[str]) -> None:
         """Go on with an earlier configuration's cool-downs, those of the providers that stay."""
+        self.on_change = before.on_change
         self._active, self._keys = before._active, before._keys
         for provider in [name for name in self._keys if name not in staying]:
             del self._keys[provider]
@@ -86,7 +88,22 @@ class Cooldowns:
             del self._active[model]
         return {provider: reason for provider, (_, reason) in current.items()}
 
+    def left(self, provider: str, model: str | None) -> tuple[float, str]:
+        """Return for how many seconds more a provider rests for a model, and why; 0 if it does not."""
+        until_s, reason = self._active.get(model, {}).get(provider, (0.0, ""))
+        return max(0.0, until_s - self._clock()), reason
+
+    def hear(self, provider: str, model: str | None, seconds: float, reason: str) -> None:
+        """Begin a cool-down that another instance has found to be due, of ten minutes at most."""
+        seconds = min(seconds, MODEL_GONE_S if model is not None else MONEY_SHORT_S)
+        if seconds > self.left(provider, model)[0] and not (model is None and self._is_balance_known(provider)):
+            self._begin(model, provider, seconds, reason)
+
     def _rest(self, model: str | None, provider: str, seconds: float, reason: str) -> None:
+        self._begin(model, provider, seconds, reason)
+        self.on_change(provider, model)
+
+    def _begin(self, model: str | None, provider: str, seconds: float, reason: str) -> None:
         active = self._active.pop(model, {})
         if len(self._active) >= REMEMBERED:
             del self._active[next(iter(self._active))]

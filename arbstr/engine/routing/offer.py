@@ -7,6 +7,7 @@ from typing import Any
 
 from arbstr.config.schema import Policies, Provider
 from arbstr.engine.learning.cache_stats import CacheStats
+from arbstr.engine.learning.codec import read_pairs
 from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyModel, SuccessRate
 from arbstr.engine.node_funds import NodeFunds
 from arbstr.engine.node_reservation import ReservationTerms
@@ -167,6 +168,13 @@ class Offer:
     def restore_counts(self, state: Any) -> None:
         """Restore what `counts.state()` returned, if it is valid."""
         self._counts.restore(state)
+        self._refresh()
+
+    def restore_charges(self, pairs: Any, now_s: float) -> None:
+        """Restore what `charges.pairs` were, in place of those that are known, as far as it is valid."""
+        self._charges = ChargeRatio()
+        for charged, computed in read_pairs(pairs):
+            self._charges.add(int(charged), int(computed), now_s)
         self._refresh()
 
     @property

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import lru_cache
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.places import PostgresPlace
@@ -35,7 +38,10 @@ _DEFAULTS: dict[str, Any] = {
 }
 _KEEPALIVES = b"SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 _CANCEL_S = 5.0
+_HEARD = 1000  # payloads that wait: a flood drops the oldest
 _NUL, _NO_NUL = "\0", "\ufffd"  # PostgreSQL's texts can't have it
+
+T = TypeVar("T")
 
 DatabaseError, DataError, IntegrityError = psycopg.Error, psycopg.DataError, psycopg.IntegrityError
 
@@ -49,6 +55,7 @@ class PostgresConnection:
         )
         self._db.adapters.register_loader("numeric", _Numeric)
         self._db.execute(_KEEPALIVES)
+        self._heard: deque[str] = deque(maxlen=_HEARD)
 
     @property
     def closed(self) -> bool:
@@ -97,6 +104,29 @@ class PostgresConnection:
             for row in rows:
                 copy.write_row([storable(value) for value in row])
 
+    def fileno(self) -> int:
+        """Return the socket's number."""
+        return self._db.fileno()
+
+    def listen(self, channel: str) -> None:
+        """Hear of notifications on a channel from now on."""
+        self._db.add_notify_handler(lambda one: self._heard.append(one.payload))
+        self._db.execute(f"LISTEN {channel}".encode())
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether notifications have come with a statement's result."""
+        return bool(self._heard)
+
+    def heard(self) -> list[str]:
+        """Return the payloads of the notifications that have come since the last call; does not wait."""
+        self._db.pgconn.consume_input()
+        while (one := self._db.pgconn.notifies()) is not None:
+            self._heard.append(one.extra.decode("utf-8", "replace"))
+        payloads = list(self._heard)
+        self._heard.clear()
+        return payloads
+
     @contextmanager
     def transaction(self, kind: str = "") -> Iterator[None]:
         """Run a transaction: all or nothing."""
@@ -118,6 +148,17 @@ class PostgresConnection:
                 self._db.execute(b"ROLLBACK")
             raise
         self._db.execute(b"COMMIT")
+
+
+async def run_in(
+    threads: ThreadPoolExecutor, db: PostgresConnection, work: Callable[[PostgresConnection], T], patience_s: float
+) -> T:
+    """Do work in the connection's thread; a server that does not answer in time loses the connection."""
+    doing = asyncio.get_running_loop().run_in_executor(threads, work, db)
+    await asyncio.wait((doing,), timeout=patience_s)
+    if not doing.done():
+        db.abort()
+    return await doing
 
 
 class _Numeric(Loader):

@@ -9,18 +9,19 @@ from pathlib import Path
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.postgres.connection import PostgresConnection
+from arbstr.ledger.sql import Statements
 from arbstr.places import PostgresPlace
 
 # Advisory locks, of the kind with two numbers: the first is arbstr's own.
 LOCKS = 0x61726273
-SCHEMA, SUMS, SESSIONS = 1, 2, 1000  # sessions: this, and what their number adds
+SCHEMA, SUMS, LEARNED, SESSIONS = 1, 2, 3, 1000  # sessions: this, and what their number adds
 
 _SCRIPTS = sorted((Path(__file__).parent / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
 LATEST_VERSION = int(_SCRIPTS[-1].name[:4])
 _VERSION = "SELECT MAX(version) FROM schema_versions"
 
 
-def lock(db: PostgresConnection, number: int) -> None:
+def lock(db: Statements, number: int) -> None:
     """In a transaction: wait until no other one has this lock; it is released with the transaction."""
     db.execute("SELECT pg_advisory_xact_lock(?::int, ?::int)", (LOCKS, number))
 

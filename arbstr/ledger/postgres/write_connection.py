@@ -19,7 +19,7 @@ from arbstr.ledger.backend import Work
 from arbstr.ledger.learned import Cells, LearnedState, Ratios, read_learned, write_learned
 from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRow
 from arbstr.ledger.postgres import schema
-from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection
+from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, run_in
 from arbstr.ledger.postgres.new_rows import NewRows
 from arbstr.ledger.postgres.rollups import PostgresRollups
 from arbstr.ledger.postgres.rows import NewRow, of_record, of_stored
@@ -220,9 +220,4 @@ class PostgresWriteConnection:
         return await self._run(prune)
 
     async def _run(self, work: Callable[[PostgresConnection], T], patience_s: float | None = None) -> T:
-        """Do work in the connection's thread; a server that does not answer in time loses the connection."""
-        doing = asyncio.get_running_loop().run_in_executor(self._threads, work, self._db)
-        await asyncio.wait((doing,), timeout=PATIENCE_S if patience_s is None else patience_s)
-        if not doing.done():
-            self._db.abort()
-        return await doing
+        return await run_in(self._threads, self._db, work, PATIENCE_S if patience_s is None else patience_s)

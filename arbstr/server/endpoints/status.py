@@ -16,7 +16,7 @@ from arbstr.engine.routing.names import shown, some
 from arbstr.engine.routing.router import Router
 from arbstr.errors import ModelNotFound
 from arbstr.money import to_sats
-from arbstr.monitoring.source import ProviderStatus
+from arbstr.monitoring.source import InstanceStatus, ProviderStatus
 from arbstr.server.request import Request
 from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
@@ -33,7 +33,8 @@ _TYPICAL_OUTPUT_TOKENS = 256
 class StatusEndpoints:
     """Endpoints about arbstr itself. `statuses` returns the providers' states, in the configuration's order.
 
-    `first_lists` waits a moment for the lists of providers that are configured without models.
+    `first_lists` waits a moment for the lists of providers that are configured without models. `instances` returns the
+    arbstrs that share the ledger, none where it is not shared.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class StatusEndpoints:
         statuses: Callable[[], Sequence[ProviderStatus]],
         uptime_s: Callable[[], float],
         started_s: int,
+        instances: Callable[[], Sequence[InstanceStatus]] = tuple,
     ) -> None:
         self._providers = providers
         self._router = router
@@ -51,6 +53,7 @@ class StatusEndpoints:
         self._uptime_s = uptime_s
         self._first_lists = first_lists
         self._started_s = started_s
+        self._instances = instances
         self._names = router.names
         self._version = self._names.version
         self._models = self._described()
@@ -133,6 +136,8 @@ class StatusEndpoints:
             "uptime_s": round(self._uptime_s(), 3),
             "providers": {status.name: _health(status) for status in statuses},
         }
+        if instances := self._instances():
+            document["instances"] = [_instance(one) for one in instances]
         return json_response(document, 503 if verdict == "unhealthy" else 200)
 
     async def providers(self, request: web.BaseRequest) -> web.Response:
@@ -185,6 +190,19 @@ def _verdict(statuses: Sequence[ProviderStatus]) -> shapes.HealthVerdict:
         return "ok"
     is_down = all(status.state == "open" or not status.in_rotation for status in statuses)
     return "unhealthy" if is_down else "degraded"
+
+
+def _instance(one: InstanceStatus) -> shapes.Instance:
+    return {
+        "name": one.name,
+        "this": one.here,
+        "version": one.version,
+        "started_at": format_ms(one.started_at_ms),
+        "in_flight": one.in_flight,
+        "requests": one.requests,
+        "heard_at": None if one.heard_at_ms is None else format_ms(one.heard_at_ms),
+        "stale": one.stale,
+    }
 
 
 def _health(status: ProviderStatus) -> shapes.ProviderState:
