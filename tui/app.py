@@ -46,6 +46,7 @@ from tui.screens.live import LiveScreen
 from tui.screens.log import LogScreen
 from tui.screens.money import MoneyScreen
 from tui.screens.overlay import leave
+from tui.screens.palette import Palette
 from tui.screens.providers import ProvidersScreen
 from tui.screens.requests import RequestsScreen
 from tui.timings import NORMAL, Timings
@@ -89,7 +90,7 @@ class Dashboard(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(key(name, f"go('{name}')", f"{label}: {_SCREENS[name]}", group=_ALL) for name, label in NAMES.items()),
         key("alerts", "alerts", "Alerts: what needs attention, and where it can be read", "alerts"),
-        key("freeze", "freeze", "Freeze what is shown, or go on", "freeze"),
+        key("freeze", "freeze", "Freeze what is shown; again: unfreeze", "freeze"),
         key("range", "range", "Time range: 5 min, 1 h, 24 h, 7 d", "range"),
         key("zone", "zone", "Times in UTC, or local again", "zone"),
         key("palette", "command_palette", "Palette: every command by name, themes too", priority=True),
@@ -321,7 +322,7 @@ class Dashboard(App[None]):
         if not getattr(self.screen, "RANGED", True):
             self.notify("This screen has all there is: a time range would change nothing", markup=False)
         elif self.dashboard.model.frozen:
-            self.notify("Frozen: f goes on, then t changes the time range", markup=False)
+            self.notify("Frozen: unfreeze, then change the time range", markup=False)
         else:
             self.dashboard.next_range()
         self.repaint()
@@ -330,6 +331,11 @@ class Dashboard(App[None]):
         """Switch between UTC and local times."""
         self.notify("Times in UTC" if self.dashboard.toggle_utc() else "Times in the local zone", markup=False)
         self.repaint()
+
+    def action_command_palette(self) -> None:
+        """Show the palette."""
+        if not Palette.is_open(self):
+            self.push_screen(Palette(id="--command-palette"))
 
     def action_help(self) -> None:
         """Show the keys."""

@@ -271,4 +271,5 @@ class TooSmall(Panel):
             ((f" arbstr needs {LEAST_WIDTH}x{LEAST_HEIGHT},", "text"),),
             ((f" this terminal is {self.app.size.width}x{self.app.size.height}.", "text"),),
             ((" The proxy goes on.  q quits", "muted"),),
+            ((f" {self.app.sub_title}", "warn"),),
         ]

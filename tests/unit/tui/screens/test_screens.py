@@ -240,8 +240,9 @@ async def test_freezing_stops_everything_and_thawing_catches_up() -> None:
         (("2", "c"), "─ ‖ frozen ─"),
         (("2", "e", "p"), "─ ‖ frozen ─"),
         (("2",), "‖ frozen  ─╮"),
+        (("ctrl+p",), "▔ ‖ frozen ▔"),
     ],
-    ids=["help", "question", "columns", "path", "preview"],
+    ids=["help", "question", "columns", "path", "preview", "palette"],
 )
 async def test_frozen_is_said_on_windows_and_the_preview_too(keys: tuple[str, ...], said: str) -> None:
     async with dashboard_pilot(lived_in(), size=(160, 40)) as each:
