@@ -226,7 +226,7 @@ def test_a_spent_budget_is_said_on_every_screen_and_nothing_looks_well_beside_it
             assert status == 200
         for key in "23451":
             terminal.type(key)
-            terminal.wait_for("budget month spent, refusing until")
+            terminal.wait_for("month budget spent, refusing until")
             assert "●" not in terminal.text.splitlines()[0]
 
 

@@ -104,14 +104,19 @@ Part = tuple[Line, int]
 
 
 def fit_parts(parts: Sequence[Part], width: int) -> Line:
-    """Return the parts of a line that fit into `width` cells whole: the highest rank goes first, rank 0 never."""
-    present = list(parts)
-    while sum(width_of(line) for line, _ in present) > width:
-        last = max((rank for _, rank in present), default=0)
-        if last == 0:
-            break
-        present = [(line, rank) for line, rank in present if rank < last]
-    return tuple(span for line, _ in present for span in line)
+    """Return the parts of a line that fit into `width` cells whole: those of rank 0 always, then by rank.
+
+    Parts of one rank are there together or not at all; where they have no room, those of a higher rank still may.
+    """
+    widths: dict[int, int] = {0: 0}
+    for line, rank in parts:
+        widths[rank] = widths.get(rank, 0) + width_of(line)
+    present, left = {0}, width - widths.pop(0)
+    for rank in sorted(widths):
+        if widths[rank] <= left:
+            present.add(rank)
+            left -= widths[rank]
+    return tuple(span for line, rank in parts if rank in present for span in line)
 
 
 def spread(left: Line, right: Line, width: int) -> Line:

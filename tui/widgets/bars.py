@@ -14,9 +14,9 @@ from arbstr.monitoring.source import LinkState, Outage
 from tui.format import clock, percent, shown, uptime, zone_name
 from tui.model.burn import Burn
 from tui.model.view_model import DashboardView
-from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
+from tui.render.layout import EMPTY, Line, Part, Role, Span, fit_parts, spread, width_of
 from tui.widgets.panel import Panel
-from tui.widgets.troubles import badge, troubles
+from tui.widgets.troubles import Trouble, troubles
 
 FROZEN = "‖ frozen"
 
@@ -26,6 +26,7 @@ class TopBar(Panel):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._troubles: list[Trouble] = []
         self._left: list[Part] = []
         self._right: list[Part] = []
 
@@ -43,30 +44,30 @@ class TopBar(Panel):
         read_only: bool = False,
     ) -> None:
         """Show other values; `problem` is why the ledger can't be read, if it can't; `link` whom it only watches."""
-        address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
         outage = None if link is None else link.outage
-        problem = problem if outage is None else None
-        wrong = troubles(view, now_ms, zone, burn, problem)
-        name: Part = (((" arbstr", "title"),), 3)
+        wrong = troubles(view, now_ms, zone, burn, problem if outage is None else None)
+        self._troubles = [*([] if outage is None else [_outage(outage, now_ms)]), *wrong]
+        address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
         watches: list[Part] = (
-            [] if link is None else [((("  watching,", "muted"),), 8), (((" read-only", "muted"),), 4)]
+            [] if link is None else [((("  watching,", "muted"),), 25), (((" read-only", "muted"),), 4)]
         )
-        lost = [] if outage is None else _outage(outage, now_ms)
-        self._left = [name, *lost, (address, 7), *watches, *_providers(view), *wrong, *_adoption(view)]
-        state: Line = (("▶ live ", "muted" if wrong else "good"),)
+        only: list[Part] = [((("  read-only", "warn"),), 4)] if read_only else []
+        self._left = [(((" arbstr", "title"),), 3), (address, 23), *watches, *_providers(view), *_adoption(view)]
+        state: Part = ((("  ▶ live ", "muted" if self._troubles else "good"),), 1)
         if outage is not None:
-            state = ((f" ✕ stale since {clock(outage.since_ms, zone)} ", "alarm"), (" ", "text"))
+            state = (_badge(f"✕ stale since {clock(outage.since_ms, zone)}", "alarm"), 0)
         elif frozen:
-            state = ((f" {FROZEN}  +{unseen:,} new ", "badge"), (" ", "text"))
+            state = (_badge(f"{FROZEN}  +{unseen:,} new", "badge"), 0)
         zoned: Line = ((f"  {zone_name(now_ms, zone)}", "muted"),)
         up: Line = ((f"  up {uptime(now_ms - view.started_at_ms)}", "muted"),)
-        only: list[Part] = [((("  read-only", "warn"),), 3)] if read_only else []
-        self._right = [*only, (zoned, 6), (up, 10), (((" ", "text"), *state), 1)]
+        self._right = [*only, (zoned, 22), (up, 27), state]
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """Draw one line: troubles first, then whether it is frozen; details are dropped first."""
-        line = fit_parts([*self._left, _STRETCH, *self._right], width - 1)
+        """Draw one line: the gravest troubles, whole, and how many more there are; then what else there is room for."""
+        kept = sum(width_of(line) for line, rank in self._right if rank == 0)
+        wrong = _most_said(self._troubles, width - 1 - kept)
+        line = fit_parts([*self._left, *wrong, _STRETCH, *self._right], width - 1)
         place = line.index(_STRETCH[0][0])
         return [spread(line[:place], line[place + 1 :], width)]
 
@@ -74,16 +75,37 @@ class TopBar(Panel):
 _STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
 
 
-def _outage(outage: Outage, now_ms: int) -> list[Part]:
+def _badge(said: str, role: Role) -> Line:
+    return ((" ", "text"), (f" {said} ", role), (" ", "text"))
+
+
+def _most_said(wrong: Sequence[Trouble], width: int) -> list[Part]:
+    """Return as many troubles as there is room for, none of them in part, and the number of the others.
+
+    Details of the gravest go before nearly everything else in the bar, those of the others before what is usual.
+    """
+    for many in range(len(wrong), -1, -1):
+        heads = [(*each.head, *each.end) for each in wrong[:many]]
+        left_out = len(wrong) - many
+        more: Line = ((f"  +{left_out} more", "warn"),) if left_out else EMPTY
+        if sum(map(width_of, heads)) + width_of(more) <= width:
+            break
+    parts: list[Part] = []
+    for rank, each in enumerate(wrong[:many]):
+        parts += [(each.head, 0), (each.more, 6 + min(rank, 9) if rank else 2), (each.end, 0)]
+    return [*parts, (more, 0)]
+
+
+def _outage(outage: Outage, now_ms: int) -> Trouble:
     again_s = max(outage.again_ms - now_ms + 999, 0) // 1000
     when = f"again in {again_s} s" if again_s else "connecting"
-    return badge("no connection", f": {shown(outage.reason, 80)}, {when}", 2)
+    return Trouble("no connection", f": {shown(outage.reason, 80)}, {when}", alarming=True)
 
 
 def _adoption(view: DashboardView) -> list[Part]:
     if view.adopted is None:
         return []
-    return [((("  adopting old rows ", "muted"), (percent(view.adopted, 0), "text")), 6)]
+    return [((("  adopting old rows ", "muted"), (percent(view.adopted, 0), "text")), 21)]
 
 
 def _providers(view: DashboardView) -> list[Part]:
@@ -92,9 +114,9 @@ def _providers(view: DashboardView) -> list[Part]:
     mark: Span = ("  ●", "good") if sound else ("  ◐", "warn") if fit_ else ("  ✕", "bad")
     how_many = f" {total}" if fit_ == total else f" {fit_} of {total}"
     word = " provider" if total == 1 and fit_ else " providers"
-    parts: list[Part] = [((mark, (how_many, "text")), 5), (((word, "text"),), 8), (((" serving", "text"),), 5)]
+    parts: list[Part] = [((mark, (how_many, "text")), 5), (((word, "text"),), 24), (((" serving", "text"),), 5)]
     fakes = total and all(each.key.startswith("mock-") for each in view.providers)
-    return [*parts, ((("  fake providers", "warn"),), 9)] if fakes else parts
+    return [*parts, ((("  fake providers", "warn"),), 26)] if fakes else parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,100 +1,153 @@
-"""What is wrong, for the top bar: badges of what must not be overlooked, and words for the other alerts."""
+"""What is wrong, for the top bar, gravest first: badges of what must not be overlooked, words for the other alerts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import tzinfo
 
 from arbstr.events import AlertKind
-from arbstr.types import BudgetStatus
+from arbstr.types import CLIENT_SCOPE, BudgetStatus
 from tui.format import day_or_time, percent, sats_round, shown
 from tui.model.alert_text import GLOBAL
 from tui.model.burn import Burn
 from tui.model.view_model import DashboardView
-from tui.render.layout import Part
+from tui.render.layout import EMPTY, Line
 from tui.widgets.budget_pace import budget_share, tightest
 from tui.widgets.provider_health import runway_of
+
+SPENT = 0.99  # of a budget: one of which less is spent refuses because a request would not fit
+_NAME = 20  # characters of a name: several troubles have to fit
+_NAMES = 28  # characters that names in a row may take
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something wrong: what is `said` of it wherever there is room for it, and further `details`.
+
+    One `alarming` is a badge that must not be overlooked.
+    """
+
+    said: str
+    details: str = ""
+    alarming: bool = False
+
+    @property
+    def head(self) -> Line:
+        """What is said of it, up to its details."""
+        return ((" ", "text"), (f" {self.said}", "alarm")) if self.alarming else ((f"  {self.said}", "warn"),)
+
+    @property
+    def more(self) -> Line:
+        """Its details, which follow."""
+        return ((self.details, "alarm" if self.alarming else "warn"),) if self.details else EMPTY
+
+    @property
+    def end(self) -> Line:
+        """What closes its badge."""
+        return ((" ", "alarm"),) if self.alarming else EMPTY
 
 
 def troubles(
     view: DashboardView, now_ms: int, zone: tzinfo | None, burn: Burn | None, unread: str | None
-) -> list[Part]:
+) -> list[Trouble]:
     """Return all that is wrong; `unread` is why the ledger can't be read, if it can't."""
     return [
-        *_budgets(view, now_ms, zone, burn),
-        *_balances(view),
+        *_refusing(view, now_ms, zone),
+        *_unfunded(view),
         *_ledger(view.ledger_problem, unread),
         *_configuration(view),
         *_unexplained(view),
         *_down(view),
+        *_low(view),
+        *_nearly_spent(view, now_ms, zone, burn),
         *_prices(view),
     ]
 
 
-def badge(said: str, details: str, rank: int) -> list[Part]:
-    """Return a badge that must not be overlooked; its details are dropped first."""
-    return [(((" ", "text"), (f" {said}", "alarm")), 0), (((details, "alarm"),), rank), (((" ", "alarm"),), 0)]
-
-
-def _budgets(view: DashboardView, now_ms: int, zone: tzinfo | None, burn: Burn | None) -> list[Part]:
-    """Return badges of budgets that refuse, else of one that is nearly spent, and till when one lasts."""
-    parts: list[Part] = []
+def _refusing(view: DashboardView, now_ms: int, zone: tzinfo | None) -> Iterator[Trouble]:
+    """Yield the budgets that refuse requests: those that are spent, and those too small for one just now."""
     for budget in view.refusing:
-        until = day_or_time(budget.resets_at_ms, now_ms, zone)
-        parts += badge(f"budget {_named(budget)} spent", f", refusing until {until}", 2)
-    if not parts:
-        near = [each for each in view.budgets if each.passed_percent]
-        for budget in sorted(near, key=budget_share)[-1:]:
-            said = f"  {_named(budget)} budget {percent(budget_share(budget), 0)}"
-            parts.append((((said, "warn"),), 4))
-        if view.budgets and (empty_at_ms := tightest(view, burn)[1].empty_at_ms) is not None:
-            known = "" if near else f"  {_named(tightest(view, burn)[0])} budget"
-            parts.append((((f"{known} lasts till {day_or_time(empty_at_ms, now_ms, zone)}", "warn"),), 5))
-    return parts
+        until, share = day_or_time(budget.resets_at_ms, now_ms, zone), budget_share(budget)
+        if share >= SPENT:
+            yield Trouble(f"{_named(budget)} budget spent", f", refusing until {until}", alarming=True)
+        else:
+            details = f" at {percent(share, 0)}, resets {until}"
+            yield Trouble(f"{_named(budget)} budget refuses", details, alarming=True)
+
+
+def _nearly_spent(view: DashboardView, now_ms: int, zone: tzinfo | None, burn: Burn | None) -> Iterator[Trouble]:
+    """Yield the budget that is nearly spent and till when one lasts, unless one refuses already."""
+    if view.refusing or not view.budgets:
+        return
+    first, going = tightest(view, burn)
+    empty_at_ms = going.empty_at_ms
+    lasts = "" if empty_at_ms is None else f" lasts till {day_or_time(empty_at_ms, now_ms, zone)}"
+    near = sorted((each for each in view.budgets if each.passed_percent), key=budget_share)[-1:]
+    for budget in near:
+        share = percent(budget_share(budget), 0)
+        yield Trouble(f"{_named(budget)} budget {share}", lasts if budget == first else "")
+    if lasts and first not in near:
+        yield Trouble(f"{_named(first)} budget{lasts}")
 
 
 def _named(budget: BudgetStatus) -> str:
-    return budget.period if budget.scope == GLOBAL else f"{budget.scope} {budget.period}"
+    """Return a budget's name: `hour`, `frugal day`, `client bob month`."""
+    client = budget.scope.removeprefix(CLIENT_SCOPE)
+    if budget.scope == GLOBAL:
+        return budget.period
+    return f"{'client ' if client != budget.scope else ''}{shown(client, _NAME)} {budget.period}"
 
 
-def _balances(view: DashboardView) -> list[Part]:
+def _unfunded(view: DashboardView) -> list[Trouble]:
     names = [each.status.name for each in view.providers if each.unfunded]
-    parts = badge("no balance", f" left at {', '.join(names)}", 2) if names else []
-    for each in view.providers:
-        if each.low and not each.unfunded:
-            parts.append((((f"  {each.status.name}'s balance {runway_of(each)[0]}", "warn"),), 4))
-    return parts
+    return [Trouble("no balance", f" left at {', '.join(names)}", alarming=True)] if names else []
 
 
-def _ledger(unwritten: str | None, unread: str | None) -> list[Part]:
+def _low(view: DashboardView) -> list[Trouble]:
+    return [
+        Trouble(f"{shown(each.status.name, _NAME)}'s balance {runway_of(each)[0]}")
+        for each in view.providers
+        if each.low and not each.unfunded
+    ]
+
+
+def _ledger(unwritten: str | None, unread: str | None) -> list[Trouble]:
     if unwritten is not None:
-        return badge("ledger can't be written", f": {shown(unwritten, 60)}", 6)
-    return badge("ledger", f": {shown(unread, 60)}", 2) if unread is not None else []
+        return [Trouble("ledger can't be written", f": {shown(unwritten, 60)}", alarming=True)]
+    return [Trouble("ledger can't be read", f": {shown(unread, 60)}", alarming=True)] if unread is not None else []
 
 
-def _configuration(view: DashboardView) -> list[Part]:
-    """Return a badge of a configuration file that was refused: what runs is the one before."""
+def _configuration(view: DashboardView) -> list[Trouble]:
+    """Return a configuration file that was refused: what runs is the one before."""
     if view.config_problem is None:
         return []
-    return badge("config refused", f": {shown(view.config_problem, 80)}", 6)
+    return [Trouble("config refused", f": {shown(view.config_problem, 80)}", alarming=True)]
 
 
-def _unexplained(view: DashboardView) -> list[Part]:
-    """Return a badge of what was taken lately for no request that is known."""
+def _unexplained(view: DashboardView) -> list[Trouble]:
+    """Return what was taken lately for no request that is known."""
     charges = [each for each in view.alerts if each.kind == "unexplained_charge"]
     if not charges:
         return []
     taken = ", ".join(f"{sats_round(each.msats)} sats at {each.name}" for each in charges)
-    return badge("unexplained charge", f": {taken}", 4)
+    return [Trouble("unexplained charge", f": {taken}", alarming=True)]
 
 
-def _down(view: DashboardView) -> list[Part]:
+def _down(view: DashboardView) -> list[Trouble]:
     names = _with_alert(view, "provider_down")
-    return [(((f"  {', '.join(names)} down", "warn"),), 6)] if names else []
+    return [Trouble(f"{_listed(names)} down")] if names else []
 
 
-def _prices(view: DashboardView) -> list[Part]:
+def _prices(view: DashboardView) -> list[Trouble]:
     names = _with_alert(view, "price_jump")
-    return [(((f"  prices at {', '.join(names)} jumped", "warn"),), 5)] if names else []
+    return [Trouble(f"prices at {_listed(names)} jumped")] if names else []
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names in a row, or where they are long how many there are."""
+    said = ", ".join(names)
+    return said if len(said) <= _NAMES or len(names) == 1 else f"{len(names)} providers"
 
 
 def _with_alert(view: DashboardView, kind: AlertKind) -> list[str]:

@@ -156,6 +156,8 @@ def test_parts_of_a_line_go_whole_and_by_rank() -> None:
     parts: list[Part] = [((("one", "text"),), 0), ((("two", "muted"),), 2), ((("six", "text"),), 1)]
     said = {width: "".join(text for text, _ in fit_parts(parts, width)) for width in (9, 8, 5, 1)}
     assert said == {9: "onetwosix", 8: "onesix", 5: "one", 1: "one"}
+    long: list[Part] = [((("one", "text"),), 0), ((("eleven", "text"),), 1), ((("two", "text"),), 2)]
+    assert fit_parts(long, 6) == (("one", "text"), ("two", "text")), "what is short may stay where what is long can't"
 
 
 def test_rows_and_titles_are_aligned() -> None:

@@ -35,9 +35,10 @@ HOURLY = BudgetStatus("global", "hour", 12_000, 0, 12_000, NOON + 1_800_000)
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
-        ({"refusing": (HOURLY,)}, "budget hour spent, refusing until 14:32"),
-        ({"refusing": (replace(HOURLY, scope="client:bob"),)}, "budget client:bob hour spent"),
+        ({"refusing": (HOURLY,)}, "hour budget spent, refusing until 14:32"),
+        ({"refusing": (replace(HOURLY, scope="client:bob"),)}, "client bob hour budget spent"),
         ({"alerts": (Alert("unexplained_charge", "alpha", NOON, NOON + 1, msats=1700),)}, "unexplained charge"),
+        ({"refusing": (replace(HOURLY, spent_msats=9_000),)}, "hour budget refuses at 75 %, resets 14:32"),
         ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY_MS),)}, "until 03 Apr 14:02"),
         ({"ledger_problem": "database is locked"}, "ledger can't be written"),
         ({"config_problem": "config.toml: it is wrong"}, "config refused"),
@@ -63,6 +64,54 @@ def test_a_lost_connection_is_said_at_any_width_and_nothing_looks_live(width: in
     assert "\x1b" not in text
     if width >= 120:
         assert "refused, again in 4 s" in text
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("width", range(60, 200, 7))
+def test_of_many_troubles_the_gravest_are_said_whole_and_the_others_counted(width: int, frozen: bool) -> None:
+    said = (
+        "hour budget spent",
+        "no balance",
+        "ledger can't be written",
+        "config refused",
+        "unexplained charge",
+        "delta, epsilon down",
+        "beta's balance lasts 54 m",
+        "prices at gamma jumped",
+    )
+    source = FakeSource()
+    low = Balance("known", free_msats=900, hourly_msats=1_000)
+    source.providers["beta"] = replace(source.providers["beta"], balance=low)
+    source.alerts = (
+        Alert("balance", "beta", NOON, msats=900, hours=0.9),
+        Alert("provider_down", "delta", NOON),
+        Alert("provider_down", "epsilon", NOON),
+        Alert("price_jump", "gamma", NOON, models=("gpt-4o",)),
+        Alert("unexplained_charge", "alpha", NOON, NOON + 1, msats=1700),
+    )
+    view = ViewModel(source.snapshot()).view(NOON)
+    poor = replace(view.providers[0], unfunded=True)
+    view = replace(
+        view,
+        refusing=(HOURLY,),
+        ledger_problem="disk full",
+        config_problem="it is wrong",
+        providers=(poor, *view.providers[1:]),
+    )
+    text = top(view, width, frozen=frozen)
+    many = sum(each in text for each in said)
+    assert all(each in text for each in said[:many]), "the gravest first"
+    assert many >= 1
+    assert f"+{len(said) - many} more" in text or many == len(said)
+    assert not frozen or "‖ frozen" in text
+    assert "…" not in text
+
+
+def test_names_in_a_row_are_counted_where_they_are_long() -> None:
+    source = FakeSource()
+    names = ["a-provider-with-a-name", "another-provider", "and-one-more"]
+    source.alerts = tuple(Alert("provider_down", name, NOON) for name in names)
+    assert "3 providers down" in top(ViewModel(source.snapshot()).view(NOON), 80)
 
 
 def test_what_is_an_alert_is_said_and_nothing_else() -> None:
@@ -97,7 +146,7 @@ def test_everything_that_is_wrong_at_once_is_said_in_sixty_columns() -> None:
     view = ViewModel(FakeSource().snapshot()).view(NOON)
     poor = replace(view.providers[0], unfunded=True)
     view = replace(view, refusing=(HOURLY,), ledger_problem="disk full", providers=(poor, *view.providers[1:]))
-    for part in ("budget hour spent", "no balance", "ledger can't be written"):
+    for part in ("hour budget spent", "no balance", "ledger can't be written"):
         assert part in top(view, 60)
     for part in ("no balance left at alpha", "ledger can't be written: disk full", "3 of 4 providers serving"):
         assert part in top(view, 200)
