@@ -325,9 +325,27 @@ def ruled(body: Sequence[Line], width: int, height: int, *, title: Line = EMPTY,
     return lines
 
 
+def counted(title: Line, note: Line, hidden: int, width: int, what: str = "") -> tuple[Line, Line]:
+    """Return title and note for the edge of a box that hides so many rows, or of `what` else, counted in its note.
+
+    Where there is no room for both the rest of the note goes, then the title's end.
+    """
+    if hidden <= 0:
+        return title, note
+    name = f" {what}{'s' if hidden > 1 else ''}" if what else ""
+    more: Line = ((f"… {hidden:,} more{name}", "muted"),)
+    both = (*note, ("  ", "text"), *more) if note else more
+    note = both if width_of(title) + width_of(both) + _EDGES <= width else more
+    room = width - width_of(note) - _EDGES
+    return (title if width_of(title) <= room else fit_line(title, max(room, 0))), note
+
+
 def beside(left: Sequence[Line], right: Sequence[Line]) -> list[Line]:
     """Join two blocks of the same height side by side."""
     return [(*one, *other) for one, other in zip(left, right, strict=True)]
+
+
+_EDGES = 8  # cells of an edge beside its title and its note
 
 
 def _edge(title: Line, note: Line, width: int, left: str, right: str) -> Line:

@@ -21,7 +21,8 @@ def offer_alerts(
     screen: Screen[object], dashboard: DashboardModel, show_provider: Callable[[str], Awaitable[None]]
 ) -> None:
     """List the alerts, the latest first; the one that is chosen is shown on the screen that has its figures."""
-    alerts = dashboard.view().alerts[::-1][: len(_KEYS)]
+    standing = dashboard.view().alerts
+    alerts = standing[::-1][: len(_KEYS)]
     if not alerts:
         screen.notify("Nothing needs attention", markup=False)
         return
@@ -36,7 +37,8 @@ def offer_alerts(
             await show_provider(alert.name)
 
     answers = _answers(alerts, dashboard.zone)
-    screen.app.push_screen(ChoiceScreen("What needs attention, and where it can be read", answers), show)
+    latest = "" if len(alerts) == len(standing) else f", the latest {len(alerts)} of {len(standing)}"
+    screen.app.push_screen(ChoiceScreen(f"What needs attention{latest}, and where it can be read", answers), show)
 
 
 def _answers(alerts: Sequence[Alert], zone: tzinfo | None) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tui.format import NOTHING, percent_more, sats_alike, short_count, shown
 from tui.model.price_board import BoardRow, PriceBoard
 from tui.model.provider_view import ProviderView
-from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, under_cursor
+from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, counted, framed, header, lay_out, under_cursor
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import CHEAPEST
 
@@ -25,8 +25,11 @@ _NARROWEST = 8  # cells of a provider's column
 
 def board_lines(
     board: PriceBoard, providers: Sequence[ProviderView], width: int, selected: str | None
-) -> tuple[list[Line], list[str]]:
-    """Return the table with its header, and the models in its lines; the `selected` provider's prices stand out."""
+) -> tuple[list[Line], list[str], int]:
+    """Return the table with its header, the models in its lines, and of how many providers there is no column.
+
+    The `selected` provider's prices stand out.
+    """
     titles = _titles(providers)
     ranks = _ranks(board, list(titles))
     offers = (Column(title, _NARROWEST, "right", rank=ranks[key]) for key, title in titles.items())
@@ -39,7 +42,8 @@ def board_lines(
         if chosen in row:
             row[chosen] = under_cursor((row[chosen],))[0]
         lines.append(cells(layout, row))
-    return lines, [row.model for row in board.rows]
+    hidden = set(titles.values()) - {column.title for column, _ in layout}
+    return lines, [row.model for row in board.rows], len(hidden)
 
 
 def _titles(providers: Sequence[ProviderView]) -> dict[str, str]:
@@ -149,11 +153,12 @@ class PriceBoardPanel(Panel):
         if not board.rows:
             self._models = []
             return framed([(("no model is listed yet", "muted"),)], width, height, title=title)
-        body, self._models = board_lines(board, self._providers, width - 4, self._selected)
+        body, self._models, hidden = board_lines(board, self._providers, width - 4, self._selected)
         if len(body) - 1 > room > 0:
             body[room:] = [((f"… and {len(body) - room} more", "muted"),)]
             del self._models[room - 1 :]
         if self.active and self._models:
             place = 1 + min(self._place, len(self._models) - 1)
             body[place] = under_cursor(body[place])
+        title, note = counted(title, note, hidden, width, "provider")
         return framed(body, width, height, title=title, note=note)

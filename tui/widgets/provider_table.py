@@ -11,9 +11,23 @@ from tui.format import NOTHING, age, count, duration, percent, rates_alike, sats
 from tui.model.groups import Groups
 from tui.model.provider_view import HealthChange, ProviderView
 from tui.model.request_row import OVERCHARGE
-from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, merged, under_cursor
+from tui.render.layout import (
+    EMPTY,
+    Column,
+    Line,
+    Role,
+    Span,
+    cells,
+    counted,
+    framed,
+    header,
+    lay_out,
+    merged,
+    under_cursor,
+)
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import health, lately, rate_role, row_cells, runway_of
+from tui.widgets.scroll_panel import thumb
 
 COLUMNS = (
     Column("", 1, exact=True),
@@ -136,10 +150,13 @@ class ProviderTable(Panel):
             lines.append(under_cursor(line) if index == self._selected else line)
         if not self._providers:
             lines = [((self._hint, "muted"),)]
-        counted = any(column.title == "sats" for column, _ in layout)
-        note: Line = ((f"requests, sats, lost to failures: last {self._range}", "muted"),) if counted else EMPTY
-        title: Line = (("Providers", "title"),)
-        return framed(lines, width, height, title=title, note=note)
+        summed = any(column.title == "sats" for column, _ in layout)
+        spans: Line = ((f"requests, sats, lost to failures: last {self._range}", "muted"),) if summed else EMPTY
+        page, total = height - 3, len(self._providers)
+        title, note = counted((("Providers", "title"),), spans, total - page, width)
+        track = thumb(self._top, page, total)
+        bar = None if track is None else (track[0] + 1, track[1] + 1)
+        return framed(lines, width, height, title=title, note=note, thumb=bar)
 
     def _table(self, providers: Sequence[ProviderView]) -> list[dict[str, Span]]:
         groups = [None if self._groups is None else self._groups.get(each.status.name) for each in providers]

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tui.render.layout import EMPTY, Column, Layout, Line, Span, cells, framed, header, lay_out, ruled, under_cursor
+from tui.render.layout import (
+    EMPTY,
+    Column,
+    Layout,
+    Line,
+    Span,
+    cells,
+    counted,
+    framed,
+    header,
+    lay_out,
+    ruled,
+    under_cursor,
+)
 from tui.widgets.panel import Panel
 from tui.widgets.scroll_panel import thumb
 
@@ -129,11 +142,12 @@ class RowsPanel(Panel):
         page = max(height - self._above - self._boxed, 1)
         self._scroll(page)
         body = self._body(width - 4 if self._boxed else width - 2, page)
+        title, note = counted(self._title, self._note, len(self._rows) - page, width)
         if not self._boxed:
-            return ruled(body, width, height, title=self._title, note=self._note)
+            return ruled(body, width, height, title=title, note=note)
         track = thumb(self._top, page, len(self._rows))
         bar = None if track is None else (track[0] + 1, track[1] + 1)
-        return framed(body, width, height, title=self._title, note=self._note, thumb=bar)
+        return framed(body, width, height, title=title, note=note, thumb=bar)
 
     def _scroll(self, page: int) -> None:
         self._top = min(max(self._top, self._place - page + 1), self._place, max(len(self._rows) - page, 0))

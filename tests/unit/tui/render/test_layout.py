@@ -19,6 +19,7 @@ from tui.render.layout import (
     cells,
     fit,
     fit_line,
+    counted,
     fit_parts,
     framed,
     header,
@@ -158,6 +159,22 @@ def test_parts_of_a_line_go_whole_and_by_rank() -> None:
     assert said == {9: "onetwosix", 8: "onesix", 5: "one", 1: "one"}
     long: list[Part] = [((("one", "text"),), 0), ((("eleven", "text"),), 1), ((("two", "text"),), 2)]
     assert fit_parts(long, 6) == (("one", "text"), ("two", "text")), "what is short may stay where what is long can't"
+
+
+@pytest.mark.parametrize(
+    ("width", "edge"),
+    [
+        (60, "╭ Providers  sats for a request ── newest first  … 2 more ─╮"),
+        (50, "╭ Providers  sats for a request ────── … 2 more ─╮"),
+        (30, "╭ Providers  sa… ─ … 2 more ─╮"),
+    ],
+)
+def test_hidden_rows_are_counted_at_the_edge_whatever_else_has_to_go(width: int, edge: str) -> None:
+    title: Line = (("Providers", "title"), ("  sats for a request", "muted"))
+    kept, note = counted(title, (("newest first", "muted"),), 2, width)
+    assert "".join(text for text, _ in framed([], width, 3, title=kept, note=note)[0]) == edge
+    assert counted(title, note, 0, width) == (title, note)
+    assert counted(title, (), 1, width, "provider")[1] == (("… 1 more provider", "muted"),)
 
 
 def test_rows_and_titles_are_aligned() -> None:

@@ -15,6 +15,7 @@ from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot
 from tui.render.layout import Line, width_of
 from tui.screens.detail import DetailScreen
 from tui.widgets.panel import Panel
+from tui.widgets.rows_panel import RowsPanel
 from tui.widgets.scroll_panel import ScrollPanel
 
 # A number that ends in an ellipsis. The digits of a name (`claude-3…`) are text.
@@ -92,6 +93,23 @@ async def test_every_piece_fits_and_cuts_no_figure(size: tuple[int, int], times:
             await each.press(key)
             await settled(each)
             check(each, WIDTHS[turn % 4 :: 4])
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (100, 30), (120, 36), (160, 50), (200, 60)])
+async def test_what_a_list_has_no_room_for_is_counted(size: tuple[int, int]) -> None:
+    source = lived_in()
+    async with dashboard_pilot(source, size=size) as each:
+        for key in "134":
+            await each.press(key)
+            await settled(each)
+            for panel in each.app.screen.query(RowsPanel):
+                hidden = len(panel._rows) - panel.page
+                if panel.display and panel.size.height and panel.region.height and hidden > 0:
+                    assert f"… {hidden} more" in "".join(text for text, _ in panel._lines[0]), f"{panel!r} {size}"
+            names = [provider.name for provider in source.providers.values()]
+            missing = [name for name in names if f" {name} " not in each.text]
+            if missing and key != "4":
+                assert f"… {len(missing)} more" in each.text, each.text
 
 
 @pytest.mark.parametrize("width", [60, 67, 72, 77, 100, 111, 116, 130, 300])

@@ -24,12 +24,14 @@ def test_the_board_marks_the_cheapest_and_drops_the_providers_that_matter_least(
         BoardRow("gpt-4o", 400, 200, {"alpha": 11_000, "beta": 12_000}, "alpha", 11_500, 0),
         BoardRow("llama", 400, 200, {"delta": 2000}, "delta", None, 40, frozenset({"delta"})),
     )
-    wide, models = board_lines(PriceBoard(rows, bought=True), views, 116, "alpha")
+    wide, models, hidden = board_lines(PriceBoard(rows, bought=True), views, 116, "alpha")
     text = "\n".join(texts(wide))
-    assert models == ["gpt-4o", "llama"]
+    assert (models, hidden) == (["gpt-4o", "llama"], 0)
     assert re.search(r"gpt-4o +11\.000 ★ +12\.000 +– +– +11\.500 +\+4\.5 %", text)
     assert "0.040" in text
-    header_ = [texts(board_lines(PriceBoard(rows, bought=True), views, width, None)[0])[0] for width in (36, 44, 54)]
+    boards = [board_lines(PriceBoard(rows, bought=True), views, width, None) for width in (36, 44, 54)]
+    assert [hidden for *_, hidden in boards] == [2, 2, 1]
+    header_ = [texts(lines)[0] for lines, *_ in boards]
     assert header_[0].split() == ["model", "alpha", "delta"], "the cheapest of something stay"
     assert header_[1].split() == ["model", "alpha", "delta", "paid"]
     assert header_[2].split() == ["model", "alpha", "beta", "delta", "paid"], "then who asks least above them"
