@@ -186,8 +186,9 @@ class DashboardModel:
         return self.model.frozen
 
     def view(self) -> DashboardView:
-        """Return the view, live or as frozen."""
-        return self.model.view(self.now_ms())
+        """Return the view, live or as frozen; where the connection is lost, as of then."""
+        outage = None if self.source.link is None else self.source.link.outage
+        return self.model.view(self.now_ms() if outage is None else outage.since_ms)
 
     def chart(self, now_ms: int) -> Chart | None:
         """Return spending over the chosen range, live or as frozen."""

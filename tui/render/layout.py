@@ -44,7 +44,7 @@ Align = Literal["left", "right"]
 EMPTY: Line = ()
 
 # A number with its unit, standing alone: half of it would be another number. Digits in a name are not one.
-_FIGURE = re.compile(r"(?<![\w.,…-])[-+~<]?\d[\d.,:]*(?: ?(?:%|[kMGT]\b|m?s\b|[mhd]\b|sats\b|tokens\b))?(?![\w-])")
+_FIGURE = re.compile(r"(?<![\w.,…-])[-+~<]?\d[\d.,:]*(?: ?(?:%|[kMGT]\b|m?s\b|[mhd]\b|sats\b|tokens\b)(?!=))?(?![\w-])")
 
 
 @lru_cache(16_384)

@@ -19,8 +19,8 @@ SOON_MS = 2 * 3_600_000  # a budget that is empty within that is worth a warning
 
 
 def tightest(view: DashboardView, burn: Burn | None) -> tuple[BudgetStatus, Pace]:
-    """Return the budget that is empty first at this rate, or of which most is spent; and how it goes."""
-    return min(paces(view, burn), key=_urgency)
+    """Return the budget that refuses, or is empty first at this rate, or of which most is spent; and how it goes."""
+    return min(paces(view, burn), key=lambda each: (each[0] not in view.refusing, *_urgency(each)))
 
 
 def paces(view: DashboardView, burn: Burn | None) -> list[tuple[BudgetStatus, Pace]]:
@@ -66,10 +66,10 @@ def pace_bar(going: Pace, width: int) -> str:
     return text[:place] + "┊" + text[place + 1 :]
 
 
-def lasts(going: Pace, now_ms: int, zone: tzinfo | None) -> Line:
-    """Return how long a budget lasts at this rate."""
-    if going.share >= 1:
-        return (("spent", "bad"),)
+def lasts(going: Pace, now_ms: int, zone: tzinfo | None, *, refuses: bool = False) -> Line:
+    """Return how long a budget lasts at this rate; one that `refuses` requests is spent, or too small for them."""
+    if refuses or going.share >= 1:
+        return (("refuses requests", "bad"),)
     if going.empty_at_ms is not None:
         in_ms = going.empty_at_ms - now_ms
         at = day_or_time(going.empty_at_ms, now_ms, zone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 
+from arbstr.clock import MINUTE_MS
 from arbstr.types import BudgetStatus
 from tui.format import age, day_or_time, percent, sats_alike, uptime
 from tui.model.burn import Burn, Pace
@@ -28,8 +29,7 @@ def budget_rows(view: DashboardView, burn: Burn | None, zone: tzinfo | None) -> 
     known = paces(view, burn)
     sums = sats_alike([msats for budget, going in known for msats in _sums(budget, going)])
     return [
-        _row(budget, going, sums[3 * place : 3 * place + 3], view.at_ms, zone)
-        for place, (budget, going) in enumerate(known)
+        _row(budget, going, sums[3 * place : 3 * place + 3], view, zone) for place, (budget, going) in enumerate(known)
     ]
 
 
@@ -39,16 +39,17 @@ def _sums(budget: BudgetStatus, going: Pace) -> tuple[float | None, ...]:
     return budget.spent_msats, budget.limit_msats, at_reset
 
 
-def _row(budget: BudgetStatus, going: Pace, sums: Sequence[str], now_ms: int, zone: tzinfo | None) -> Row:
+def _row(budget: BudgetStatus, going: Pace, sums: Sequence[str], view: DashboardView, zone: tzinfo | None) -> Row:
     spent, limit, at_reset = sums
-    role = budget_role(budget)
+    role, now_ms = budget_role(budget), view.at_ms
+    ends = forecast(budget, going, at_reset, now_ms, zone)
     return Row(
         f"{budget.scope}/{budget.period}",
         {
             "budget": (f"{budget.scope} / {budget.period}", "text"),
             "share": (percent(going.share, 0), role),
             "spent of limit": (f"{spent} of {limit}", "text"),
-            "at this rate": forecast(budget, going, at_reset, now_ms, zone),
+            "at this rate": ("refuses requests", "bad") if budget in view.refusing else ends,
             "resets in": (uptime(max(budget.resets_at_ms - now_ms, 0)), "muted"),
         },
         finds=budget_finds(budget),
@@ -65,9 +66,10 @@ def forecast(budget: BudgetStatus, going: Pace, at_reset: str, now_ms: int, zone
     if going.share >= 1:
         return ("spent", "bad")
     if going.empty_at_ms is not None:
-        early = age(budget.resets_at_ms - going.empty_at_ms)
+        early_ms = budget.resets_at_ms - going.empty_at_ms
+        early = f"{age(early_ms)} early" if early_ms >= MINUTE_MS else "as it resets"
         role: Role = "warn" if going.empty_at_ms - now_ms < SOON_MS else "text"
-        return (f"empty {day_or_time(going.empty_at_ms, now_ms, zone)}, {early} early", role)
+        return (f"empty {day_or_time(going.empty_at_ms, now_ms, zone)}, {early}", role)
     if going.at_reset is None:
         return ("rate unknown", "muted")
     return (f"{at_reset} at reset", "text")

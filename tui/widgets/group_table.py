@@ -9,6 +9,7 @@ from typing import Literal
 
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import OTHER_GROUPS, Aggregate, GroupBy
+from arbstr.types import NO_GROUP
 from tui.format import NOTHING, count, percent, sats_alike, spark
 from tui.model.breakdown import TIMES, TREND
 from tui.model.filter_language import name_matches, term
@@ -19,6 +20,7 @@ from tui.widgets.rows_panel import BAR, Row, RowsPanel
 from tui.widgets.spend_by_model import bar_of
 from tui.widgets.stat_tiles import over_rates, saved_role
 
+UNEXPLAINED = "(unexplained)"  # what was taken for no request that is known, where nobody is to be named
 BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "session", "client", "day", "hour")
 SortBy = Literal["", "sats", "requests", "each", "/1k tok", "saved"]  # "" is by time, which only days and hours have
 SORTS: tuple[SortBy, ...] = ("", "sats", "requests", "each", "/1k tok", "saved")
@@ -63,7 +65,7 @@ def group_rows(
     return [
         Row(
             name,
-            {by: (_label(name, by), "text"), **each, "trend": (spark(trends.get(name, ())), "muted")},
+            {by: (_label(name, by, group), "text"), **each, "trend": (spark(trends.get(name, ())), "muted")},
             finds=_finds(name, by, finds),
             bar=bar_of(group.cost_msats / largest if largest else 0.0),
         )
@@ -134,9 +136,9 @@ def _failed(failed: int) -> Span:
     return (count(failed), "text") if failed else (NOTHING, "muted")
 
 
-def _label(name: str, by: GroupBy) -> str:
+def _label(name: str, by: GroupBy, group: Aggregate) -> str:
     if by not in TIMES:
-        return name
+        return UNEXPLAINED if name == NO_GROUP and not group.total else name
     at = datetime.fromtimestamp(int(name) / 1000, UTC)
     return f"{at:%a %d %b}" if by == "day" else f"{at:%a %H:%M}"
 

@@ -190,7 +190,7 @@ def _figures(chart: Chart, peak: int, zone: tzinfo | None) -> list[Part]:
         (((whole, "text"), (" sats", "muted")), 2),
         (((" · mean ", "muted"), (mean, "text")), 4),
         (((" · peak ", "muted"), (highest, "text")), 1),
-        (((f" at {at:%H:%M}", "muted"),), 5),
+        (((f" at {at:{'%H:%M' if chart.width_ms >= MINUTE_MS else '%H:%M:%S'}}", "muted"),), 5),
     ]
 
 

@@ -39,13 +39,14 @@ FAST = 3.0  # times the day's mean: so is spending that fast
 MOST_FORECAST = 10.0  # of a budget: more only says that the first minutes were no usual ones
 MOST_KINDS = 3  # of failures
 _PACE_CELLS = 12
+_TILE_CELLS = 20  # inside of a box on 120 columns
 
 
 def tiles(
     view: DashboardView, figures: LedgerStats, burn: Burn | None, range_: Range, zone: tzinfo | None = UTC
 ) -> tuple[Tile, ...]:
     """Return the tiles in order of weight; without budgets there is none of them."""
-    budgets = [_budget(*tightest(view, burn), view.at_ms, zone)] if view.budgets else []
+    budgets = [_budget(*tightest(view, burn), view, zone)] if view.budgets else []
     return (
         _spent(view, figures, zone),
         _burning(view, burn),
@@ -71,10 +72,10 @@ def _counted(view: DashboardView) -> str:
     return since(view.started_at_ms if view.reset is None else view.reset.at_ms)
 
 
-def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Tile:
-    role = budget_role(budget)
+def _budget(budget: BudgetStatus, going: Pace, view: DashboardView, zone: tzinfo | None) -> Tile:
+    role, refuses = budget_role(budget), budget in view.refusing
     left, limit = sats_alike([max(budget.limit_msats - budget.spent_msats, 0), budget.limit_msats])
-    ends = f"resets in {uptime(max(budget.resets_at_ms - now_ms, 0))}"
+    ends = f"resets in {uptime(max(budget.resets_at_ms - view.at_ms, 0))}"
     at_reset: Line = ((ends, "muted"),)
     if going.at_reset is not None:
         share = percent(going.at_reset, 0) if going.at_reset < MOST_FORECAST else f">{MOST_FORECAST * 100:.0f} %"
@@ -84,8 +85,8 @@ def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None)
         budget.period if budget.scope == GLOBAL else f"{budget.scope} / {budget.period}",
         (
             ((pace_bar(going, _PACE_CELLS), role), (" ", "text"), (percent(going.share, 0), role)),
-            lasts(going, now_ms, zone),
-            ((left, "text"), (" of ", "muted"), (limit, "text"), (" left", "muted")),
+            lasts(going, view.at_ms, zone, refuses=refuses),
+            ((left, "text"), (" left", "text"), (" of ", "muted"), (limit, "muted")),
             at_reset,
             ((ends, "muted"),) if going.at_reset is not None else EMPTY,
         ),
@@ -136,8 +137,9 @@ def _runway(view: DashboardView) -> list[tuple[str, Line]]:
 
 
 def _lasting(view: ProviderView, hours: float) -> Line:
-    name = fit(view.status.name, min(cell_len(view.status.name), 8))
-    return ((name, "muted"), (" lasts", "muted"), (f" {uptime(hours * HOUR_MS)}", "warn" if view.low else "text"))
+    left, name = uptime(hours * HOUR_MS), view.status.name
+    name = fit(name, min(cell_len(name), _TILE_CELLS - 1 - len(left)))
+    return ((name, "muted"), (" lasts", "muted"), (f" {left}", "warn" if view.low else "text"))
 
 
 def _times(times: float | None) -> Line:

@@ -130,7 +130,7 @@ class TilesPanel(Panel):
         else:
             self._pieces = _plain_pieces(_most_wanted(self._tiles, height), width)
         spot = _selected(_spots(self._pieces), self._key) if self.active else None
-        return _boxes(self._pieces, spot, width, height) if self._boxed else _plain_lines(self._pieces, spot)
+        return _boxes(self._pieces, spot, height) if self._boxed else _plain_lines(self._pieces, spot)
 
 
 def _spots(pieces: Iterable[Piece]) -> list[Spot]:
@@ -158,12 +158,14 @@ def _boxed_pieces(shown: Sequence[Tile], width: int, height: int) -> list[Piece]
     return pieces
 
 
-def _boxes(pieces: Sequence[Piece], spot: Spot | None, width: int, height: int) -> list[Line]:
+def _boxes(pieces: Sequence[Piece], spot: Spot | None, height: int) -> list[Line]:
     lines: list[Line] = [EMPTY] * height
     for first in (piece for piece in pieces if piece.number == 0):
         body = [piece.marked(spot) for piece in pieces if piece.tile is first.tile]
-        title: Line = ((first.tile.title, "title"), (f"  {first.tile.span}", "muted"))
-        lines = beside(lines, framed(body, first.right - first.left, height, title=title))
+        width, name, span = first.right - first.left, first.tile.title, first.tile.span
+        gap = "  " if cell_len(name) + 2 + cell_len(span) <= width - 4 else " "
+        title: Line = ((name, "title"), (f"{gap}{span}", "muted"))
+        lines = beside(lines, framed(body, width, height, title=title))
     return lines
 
 

@@ -1269,6 +1269,19 @@ async def test_what_is_out_of_date_has_no_colours_on_any_screen_until_it_is_curr
             await each.until(lambda: faded(each) == {False})
 
 
+async def test_while_the_connection_is_lost_nothing_that_ran_is_said_to_run_on() -> None:
+    source = lived_in()
+    source.link = WATCHED
+    (received, *_), _ = Traffic(5).request(NOON - 3_000)
+    async with dashboard_pilot(source) as each:
+        source.publish(received)
+        await each.shows("▸ waiting", " 3.0 s ")
+        source.link = LOST
+        source.now_ms += 60_000
+        await each.shows("stale since")
+        await each.shows("▸ waiting", " 3.0 s ")
+
+
 async def test_a_dashboard_that_only_watches_changes_no_provider() -> None:
     source = lived_in()
     source.link = WATCHED

@@ -30,7 +30,10 @@ def test_names_without_requests_are_left_out_but_days_are_not() -> None:
 
 
 def test_what_no_request_explains_is_shown_although_there_is_no_request() -> None:
-    assert [row.key for row in rows({"alpha": Aggregate(cost_msats=70, unexplained_msats=70)}, "provider")] == ["alpha"]
+    taken = Aggregate(cost_msats=70, unexplained_msats=70)
+    assert [row.key for row in rows({"alpha": taken}, "provider")] == ["alpha"]
+    assert [cell(row, "model") for row in rows({"(none)": taken})] == ["(unexplained)"]
+    assert [cell(row, "policy") for row in rows({"(none)": Aggregate(total=1)}, "policy")] == ["(none)"]
 
 
 def test_a_row_leads_to_just_the_requests_that_it_sums() -> None:

@@ -69,6 +69,8 @@ def test_the_title_names_the_dearest_models_and_the_figures_of_the_whole() -> No
     assert "▇ claude" in text
     assert "▇ others" in text
     assert "51.000 sats · mean 25.500 · peak 40.000 at 14:03" in text
+    (text,) = texts(drawn(Chart(NOON, 5_000, (11_000, 40_000), models), 140)[:1])
+    assert "peak 40.000 at 14:02:16" in text
     assert {("▇ ", look) for look in ("accent", "accent-2", "accent-3")} <= {
         (part.strip() + " ", look) for part, look in title
     }

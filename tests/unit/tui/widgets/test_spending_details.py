@@ -59,6 +59,7 @@ DAY = BudgetStatus("global", "day", 40_000_000, 0, 50_000_000, NOON + 9 * HOUR_M
     [
         (Pace(0.8, 0.6, NOON + 2 * HOUR_MS + 29 * MINUTE_MS, 1.5), ("empty 16:31, 6 h early", "text")),
         (Pace(0.8, 0.6, NOON + 29 * MINUTE_MS, 3.0), ("empty 14:31, 8 h early", "warn")),
+        (Pace(0.8, 0.6, NOON + 9 * HOUR_MS - 900, 1.0), ("empty 23:02, as it resets", "text")),
         (Pace(0.8, 0.6, None, 0.9), ("45,000 at reset", "text")),
         (Pace(0.8, 0.6), ("rate unknown", "muted")),
         (Pace(1.0, 0.6, None, 1.2), ("spent", "bad")),
@@ -66,6 +67,14 @@ DAY = BudgetStatus("global", "day", 40_000_000, 0, 50_000_000, NOON + 9 * HOUR_M
 )
 def test_how_a_budget_ends(going: Pace, said: tuple[str, str]) -> None:
     assert forecast(DAY, going, "45,000", NOON, UTC) == said
+
+
+def test_a_budget_that_refuses_requests_says_so_before_it_is_spent() -> None:
+    source = FakeSource()
+    source.budgets = (DAY,)
+    view = replace(ViewModel(source.snapshot()).view(NOON), refusing=(DAY,))
+    (row,) = budget_rows(view, Burn(1_000, 10 * MINUTE_MS), UTC)
+    assert row.cells["at this rate"] == ("refuses requests", "bad")
 
 
 def test_a_budget_leads_to_the_requests_that_count_in_it() -> None:

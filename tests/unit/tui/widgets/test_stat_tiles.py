@@ -70,7 +70,7 @@ def test_tiles_equal_totals_and_ledger() -> None:
     assert texts(known["Budget"].lines) == [
         "███████┊█▉░░ 82 %",
         "empty in 3 h 51 m at 17:53",
-        "8,800 of 50,000 left",
+        "8,800 left of 50,000",
         "123 % at the reset",
         "resets in 9 h 00 m",
     ]
@@ -109,6 +109,14 @@ def test_the_balance_that_is_empty_first_says_how_long_it_lasts() -> None:
         assert lines[2][-1][1] == role
 
 
+def test_a_name_that_is_long_leaves_room_for_how_long_its_balance_lasts() -> None:
+    source = FakeSource()
+    held = Balance("known", free_msats=30_000, hourly_msats=10_000)
+    source.providers = {"long": replace(source.providers["alpha"], name="a-provider-of-a-long-name", balance=held)}
+    tile = shown(ViewModel(source.snapshot()).view(NOON))["Burn"]
+    assert texts([squeezed(line, 20) for line in tile.lines])[2] == "a-provider… 3 h 00 m"
+
+
 def day_budget(spent: int, scope: str = "global", resets_in_ms: int = 12 * HOUR_MS) -> BudgetStatus:
     return BudgetStatus(scope, "day", spent, 0, 100_000, NOON + resets_in_ms)
 
@@ -120,7 +128,7 @@ def day_budget(spent: int, scope: str = "global", resets_in_ms: int = 12 * HOUR_
         (60_000, 80_000, "empty in 30 s at 14:02", "warn"),
         (20_000, 150, "empty in 8 h 53 m at 22:55", "text"),
         (20_000, 50, "lasts till it resets", "muted"),
-        (100_000, 50, "spent", "bad"),
+        (100_000, 50, "refuses requests", "bad"),
     ],
 )
 def test_a_budget_says_how_long_it_lasts_at_this_rate(spent: int, per_minute: int, said: str, role: Role) -> None:
