@@ -14,7 +14,7 @@ import aiohttp
 
 from arbstr.config.schema import Config, Rule
 from arbstr.mock import filler_text
-from arbstr.mock.fleet import NODE_MSATS, FakeFleet
+from arbstr.mock.fleet import FakeFleet
 from arbstr.mock.server import FakeProviderServer
 from arbstr.mock.token_lengths import draw_lengths
 from arbstr.redaction import Secret
@@ -34,7 +34,7 @@ _LEAVES = 0.05  # that a client gives up early
 _LONGEST_ANSWER = 700  # tokens; the few longer ones would hide what goes on
 _PATIENCE_S = 120.0
 _FIRST_PRICE_S, _BETWEEN_PRICES_S, _PRICE_FACTORS = 40.0, (40.0, 80.0), ("0.7", "1", "1.3", "1.6")
-_LOW_MSATS, _BEFORE_TOP_UP_S, _LOOK_S = 130_000, 25.0, 1.0  # of a node's balance
+_LOW_MSATS, _BEFORE_TOP_UP_S, _TOP_UP_MSATS, _LOOK_S = 60_000, 25.0, 350_000, 1.0  # of a node's balance
 _BEFORE_MISTAKE_S, _MISTAKE_S, _MISTAKE_FACTOR = 55.0, 4.0, Decimal(30)  # short enough to be read once in a list
 _BEFORE_TAKING_S, _TAKEN_MSATS, _BETWEEN_MISTAKES_S = 20.0, 1_500, 240.0
 _FIRST_FAILURE_S, _FAILURE_S, _BETWEEN_FAILURES_S = 10.0, (6.0, 14.0), (25.0, 60.0)
@@ -142,7 +142,7 @@ class DemoTraffic:
         while node.account is not None:
             if node.account.msats < _LOW_MSATS:
                 await asyncio.sleep(_BEFORE_TOP_UP_S / self._tempo)
-                node.account.top_up(NODE_MSATS)
+                node.account.top_up(_TOP_UP_MSATS)
             await asyncio.sleep(_LOOK_S / self._tempo)
 
     async def _go_wrong(self, node: FakeProviderServer) -> None:
@@ -161,7 +161,7 @@ class DemoTraffic:
         await asyncio.sleep(_FIRST_FAILURE_S / self._tempo)
         while True:
             # Mostly a busy one: the failure of an idle one would not be noticed.
-            (name,) = random.choices(self._fleet.names, [asked + 1 for asked in self._fleet.asked])
+            (name,) = random.choices(self._fleet.names, [(asked + 1) ** 2 for asked in self._fleet.asked])
             self._fleet.fail(name, random.choice((500, 502, 503, 503, 429)))
             try:
                 await asyncio.sleep(random.uniform(*_FAILURE_S) / self._tempo)

@@ -82,13 +82,13 @@ _MADE_UP: dict[str, Any] = {
 _SMALL_BUDGETS: dict[str, Any] = {
     "policies": Policies(rules=(*_RULES[:2], _RULES[2].model_copy(update={"max_sats_per_hour": 30.0}))),
     "budget": Budget(max_sats_per_hour=1_300, max_sats_per_day=500_000),
-    "alerts": Alerts(balance_hours=0.05),  # its node's balance lasts minutes
+    "alerts": Alerts(balance_hours=0.1),  # its node's balance lasts minutes
 }
 
 _PATIENCE = {"timeouts": Timeouts(first_byte=30, idle=10)}  # so that one that hangs is soon noticed
 _NODE = "mock-thrifty"  # which is a Routstr node in the demo: its prices, models and balance are read from it
 _AS_NODE: dict[str, Any] = {"kind": "routstr", "refresh": 5, **_PATIENCE}
-NODE_MSATS = 600_000
+NODE_MSATS = 225_000  # so little that it runs low in the second minute
 
 
 class FakeProvider(Provider):

@@ -328,7 +328,7 @@ def ruled(body: Sequence[Line], width: int, height: int, *, title: Line = EMPTY,
 def counted(title: Line, note: Line, hidden: int, width: int, what: str = "") -> tuple[Line, Line]:
     """Return title and note for the edge of a box that hides so many rows, or of `what` else, counted in its note.
 
-    Where there is no room for both the rest of the note goes, then the title's end.
+    Where there is no room for both the rest of the note goes, then what stands in the title after its name.
     """
     if hidden <= 0:
         return title, note
@@ -336,8 +336,7 @@ def counted(title: Line, note: Line, hidden: int, width: int, what: str = "") ->
     more: Line = ((f"… {hidden:,} more{name}", "muted"),)
     both = (*note, ("  ", "text"), *more) if note else more
     note = both if width_of(title) + width_of(both) + _EDGES <= width else more
-    room = width - width_of(note) - _EDGES
-    return (title if width_of(title) <= room else fit_line(title, max(room, 0))), note
+    return (title if width_of(title) + width_of(note) + _EDGES <= width else title[:1]), note
 
 
 def beside(left: Sequence[Line], right: Sequence[Line]) -> list[Line]:

@@ -168,7 +168,7 @@ def test_parts_of_a_line_go_whole_and_by_rank() -> None:
     [
         (60, "╭ Providers  sats for a request ── newest first  … 2 more ─╮"),
         (50, "╭ Providers  sats for a request ────── … 2 more ─╮"),
-        (30, "╭ Providers  sa… ─ … 2 more ─╮"),
+        (30, "╭ Providers ────── … 2 more ─╮"),
     ],
 )
 def test_hidden_rows_are_counted_at_the_edge_whatever_else_has_to_go(width: int, edge: str) -> None:

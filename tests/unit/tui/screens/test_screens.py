@@ -513,10 +513,10 @@ async def test_an_unreadable_ledger_is_said_and_the_rest_goes_on() -> None:
     async with dashboard_pilot(lived_in()) as each:
         each.source.ledger.problem = "database is locked"
         happen(each.source, 1)
-        await each.shows("ledger: database is locked")
+        await each.shows("ledger can't be read: database is locked")
         each.source.ledger.problem = None
         happen(each.source, 1, seed=5)
-        await each.hides("ledger: database is locked")
+        await each.hides("ledger can't be read: database is locked")
 
 
 # ── requests ──
