@@ -8,8 +8,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual._context import active_message_pump
@@ -40,19 +41,17 @@ from tui.screens.alerts import offer_alerts
 from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
-from tui.screens.help import Chosen, HelpScreen
-from tui.screens.help_sections import DETAIL, help_sections
-from tui.screens.live import LiveScreen
-from tui.screens.log import LogScreen
-from tui.screens.money import MoneyScreen
+from tui.screens.modes import make_screen
 from tui.screens.overlay import leave
 from tui.screens.palette import Palette
-from tui.screens.providers import ProvidersScreen
-from tui.screens.requests import RequestsScreen
+from tui.stylesheet import KeptStylesheet
 from tui.timings import NORMAL, Timings
 from tui.toasts import Toasts
 from tui.widgets.bars import FROZEN, KeyBar
 from tui.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from tui.screens.help import Chosen
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +130,7 @@ class Dashboard(App[None]):
             self.register_theme(theme)
         self._guesses_theme = False
         self.theme = self._first_theme(None if colourless else self.console.color_system).name
+        self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
 
     def _first_theme(self, colours: str | None) -> Theme:
         """Return the theme asked for, else the one chosen the last time, else a guess that the terminal may correct."""
@@ -151,15 +151,8 @@ class Dashboard(App[None]):
 
     def on_mount(self) -> None:
         """Show the first screen and start the refresh loop."""
-        screens: dict[str, Callable[[], Screen[None]]] = {
-            "live": lambda: LiveScreen(self.dashboard),
-            "requests": lambda: RequestsScreen(self.dashboard),
-            "providers": lambda: ProvidersScreen(self.dashboard),
-            "money": lambda: MoneyScreen(self.dashboard),
-            "log": lambda: LogScreen(self.dashboard),
-        }
-        for name, make in screens.items():
-            self.add_mode(name, make)
+        for name in self.NAMES:
+            self.add_mode(name, partial(make_screen, name, self.dashboard))
         self.switch_mode("live")
         if self._guesses_theme and isinstance(self._driver, NonBlockingDriver):
             self._driver.ask_background()
@@ -339,6 +332,9 @@ class Dashboard(App[None]):
 
     def action_help(self) -> None:
         """Show the keys."""
+        from tui.screens.help import HelpScreen  # noqa: PLC0415 - it loads all screens, and few ask for it
+        from tui.screens.help_sections import DETAIL, help_sections  # noqa: PLC0415 - as above
+
         if not isinstance(self.screen, HelpScreen):
             here = DETAIL if isinstance(self.screen, DetailScreen) else self.current_mode
             sections = help_sections(here, bindings_of(type(self)), self.dashboard.keymap)
@@ -394,7 +390,7 @@ class Dashboard(App[None]):
 
     async def _show_provider(self, name: str) -> None:
         await self.switch_mode("providers")
-        if isinstance(self.screen, ProvidersScreen):
+        if isinstance(self.screen, DashboardScreen):
             self.screen.select(name)
 
     def _set_mouse(self, *, on: bool) -> None:

@@ -56,6 +56,7 @@ from arbstr.runtime.in_force import InForce
 from arbstr.runtime.metrics import count_requests
 from arbstr.runtime.reload import Reloads
 from arbstr.runtime.systemd import SystemdNotifier
+from arbstr.server.certificates import load_certificates
 from arbstr.server.endpoints.inference import InFlightTasks
 from arbstr.transport.pool import PooledTransport
 
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from arbstr.runtime.sharing import Sharing
 
 logger = logging.getLogger(__name__)
+
+_SETTLED_S = 1.0  # after the start: what nobody waits for is done then
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,14 @@ async def running(
         tell_first_steps(url, settings.config, [*in_force.composition.router.names.all()])
         lasting.source.address = url
         run_in_background(stack, notifier.keep_alive())
+        run_in_background(stack, _load_certificates())
         notifier.ready(f"arbstr {__version__} listens on {url}")
         yield Proxy(url, log, fleet, lasting.source, reloads, notifier, lasting, in_force)
+
+
+async def _load_certificates() -> None:
+    await asyncio.sleep(_SETTLED_S)
+    await asyncio.to_thread(load_certificates)
 
 
 async def _open_lasting(

@@ -162,6 +162,9 @@ class DashboardScreen(Screen[None]):
     def action_copy(self) -> object:
         """Copy the selection."""
 
+    def select(self, name: str) -> None:
+        """Select what has that name, if the screen lists such things."""
+
     def step_back(self) -> bool:
         """Drop the selection, or the scroll position; return whether there was either."""
         return False
