@@ -11,9 +11,12 @@ from arbstr.types import value_object
 class SqlDialect:
     """SQL of one database.
 
-    `aside` precedes a column that must not choose the index. `joined` joins in the order that is written, if the
+    `aside` precedes a column that must not choose the index; `gathered` one by which rows are sorted that another index
+    gathers. `joined` joins in the order that is written, if the
     database can be made to. `by_request_id` keeps a search for request ids to their index. `closed` says that a row of
     `requests` is closed; `succeeded` and `failed`, how it ended.
+
+    `facets_first` says that its planner has to see the numbers of the facets that are meant.
 
     `msats` and what follows are expressions over a row: its cost, what budgets count of it, its latency and the time it
     took, its model in its facet, and the sums of `aggregates.SUMS` in their order. `rows_where` makes a table of the
@@ -22,6 +25,7 @@ class SqlDialect:
     """
 
     aside: str
+    gathered: str
     joined: str
     by_request_id: str
     closed: str
@@ -32,6 +36,7 @@ class SqlDialect:
     latency_ms: str
     took_ms: str
     facet_model: str
+    facets_first: bool
     row_sums: str
     rows_where: Callable[[str], str]
     texts: Callable[[str], str]

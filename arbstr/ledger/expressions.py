@@ -77,6 +77,7 @@ _OTHERS = ", ".join(column for column in COLUMNS if column != "at_ms")
 
 SQLITE = SqlDialect(
     aside="+",
+    gathered="",
     joined="CROSS JOIN",
     by_request_id="INDEXED BY requests_by_correlation",
     closed="open = 0",
@@ -87,6 +88,7 @@ SQLITE = SqlDialect(
     latency_ms=LATENCY,
     took_ms="MAX(latency_ms, COALESCE(stream_duration_ms, 0))",
     facet_model=facet_model(),
+    facets_first=False,
     row_sums=ROW_SUMS,
     rows_where=lambda which: f"(SELECT {_OTHERS}, COALESCE(at_ms, {INSTANT}) AS at_ms FROM requests WHERE {which})",
     texts=lambda expression: f"GROUP_CONCAT({expression}, ' ')",

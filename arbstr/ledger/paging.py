@@ -171,8 +171,9 @@ class _Lister:
             condition = both(part, self._view.aside(self._where, self._start, self._end))
             by = f"{column} {_directed(sort, order)}, id {order}"
         else:
-            condition = both(part, filters.within(self._start, self._end), filters.of_row_facets(self._where))
-            by = f"{self._view.dialect.aside}{column} {_directed(sort, order)}, id {order}"
+            condition = both(part, filters.within(self._start, self._end), self._view.in_facets(self._where))
+            aside = f"{self._view.dialect.aside}{self._view.dialect.gathered}"
+            by = f"{aside}{column} {_directed(sort, order)}, id {order}"
         return _found(self._view, "requests", condition, sort, by, limit, offset)
 
     def _walks(self, depth: int) -> bool:
@@ -192,8 +193,12 @@ def _newest(
 ) -> list[Found]:
     """Return the newest rows of a span after the first `offset`; `matching` as for `_matching`."""
     depth = offset + limit
-    condition = both(_matching(view, where, span, depth, matching), older)
-    newest = "SELECT id, at_ms FROM {} WHERE {} ORDER BY at_ms DESC, id DESC LIMIT ?"
+    matching_rows, walks = _matching(view, where, span, depth, matching)
+    condition = both(matching_rows, older)
+    aside = "" if walks else view.dialect.gathered
+    newest = f"SELECT id, at_ms FROM {{}} WHERE {{}} ORDER BY {aside}at_ms DESC, id DESC LIMIT ?"
+    if not view.holds.backlog:
+        return view.all(f"{newest.format('requests', condition.sql)} OFFSET ?", (*condition.values, limit, offset))
     found = view.all(newest.format("requests", condition.sql), (*condition.values, depth))
     since = found[-1][1] if len(found) == depth else span[0]
     if chunks := view.waiting(since, span[1]):
@@ -249,8 +254,8 @@ def _few(view: ReadTransaction, depth: int) -> int:
 
 def _matching(
     view: ReadTransaction, where: Filter, span: tuple[int, int], depth: int, matching: int | None = None
-) -> Condition:
-    """Return the condition that a row matches, phrased for the cheaper way to the `depth` newest.
+) -> tuple[Condition, bool]:
+    """Return the condition that a row matches, phrased for the cheaper way to the `depth` newest; and if it is a walk.
 
     `matching` is how many rows of the span match, if that is known.
     """
@@ -258,13 +263,13 @@ def _matching(
     window = filters.within(start_ms, end_ms)
     content = filters.of_content(where, view.dialect, faceted=True)
     if filters.grain_for(where) == "all":
-        return both(window, content)
+        return both(window, content), True
     narrowed = replace(filters.without_content(where), since_ms=start_ms, until_ms=end_ms - 1, open_end=False)
     matching = counted(view, narrowed).total if matching is None else matching
     everything = counted(view, Filter(since_ms=start_ms, until_ms=end_ms - 1)).total
     if depth * everything < matching * matching:
-        return both(window, filters.of_row_facets(where, f"{view.dialect.aside}facet"), content)
-    return both(window, filters.of_row_facets(where), content)
+        return both(window, view.in_facets(where, f"{view.dialect.aside}facet"), content), True
+    return both(window, view.in_facets(where), content), False
 
 
 def _plain_page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:

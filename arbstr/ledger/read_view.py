@@ -64,6 +64,7 @@ class ReadTransaction:
         self.dialect = dialect
         self.holds = holds
         self._found_ids: dict[Condition, list[int]] = {}
+        self._found_facets: dict[Condition, list[int]] = {}
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a statement."""
@@ -206,9 +207,22 @@ class ReadTransaction:
         """Return the condition that a row of `requests`, not pending, matches and arrived in [start_ms, end_ms)."""
         return both(
             filters.within(start_ms, end_ms),
-            filters.of_row_facets(where),
+            self.in_facets(where),
             filters.of_content(where, self.dialect, faceted=True),
         )
+
+    def in_facets(self, where: Filter, column: str = "facet") -> Condition:
+        """Return the condition that a row's facet matches the filter: a search for the facets, or their numbers."""
+        if not self.dialect.facets_first or filters.grain_for(where) == "all":
+            return filters.of_row_facets(where, column)
+        meant = filters.facets(where, "row")
+        if meant not in self._found_facets:
+            found = self.all(f"SELECT f.id FROM facets f WHERE {meant.sql} LIMIT {_MOST_IDS + 1}", meant.values)
+            self._found_facets[meant] = [number for (number,) in found]
+        numbers = self._found_facets[meant]
+        if len(numbers) > _MOST_IDS:
+            return filters.of_row_facets(where, column)
+        return Condition(f"{column} = ANY(?::bigint[])", (numbers,))
 
     def plain(self, where: Filter) -> Condition:
         """Return the condition that a row of `rows()` matches."""
@@ -298,7 +312,7 @@ class ReadTransaction:
     def aside(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
         """Return the condition that a row arrived in [start_ms, end_ms) and its facet matches, by any other index."""
         aside = self.dialect.aside
-        return both(filters.within(start_ms, end_ms, f"{aside}at_ms"), filters.of_row_facets(where, f"{aside}facet"))
+        return both(filters.within(start_ms, end_ms, f"{aside}at_ms"), self.in_facets(where, f"{aside}facet"))
 
     def _rollup_tallies(
         self, where: Filter, group_by: GroupBy | None, piece: TimeRange

@@ -45,10 +45,11 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    """A server that runs until `stop`; each test makes databases of its own in it."""
+    """A server that runs until `stop`; each test makes databases of its own in it. `settings` are its own."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, **settings: str) -> None:
         self._binaries = binaries
+        self._settings = _SETTINGS | settings
         self.directory = Path(tempfile.mkdtemp(prefix="arbstr-pg-"))
         self._as = _unprivileged(self.directory)
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,7 +67,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         log = (self.directory / "log").open("ab")
         with log:
             self._process = subprocess.Popen(

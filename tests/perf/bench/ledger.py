@@ -25,6 +25,7 @@ from typing import Any
 
 from arbstr.ledger import write_connection
 from arbstr.ledger.model import Filter
+from arbstr.ledger.queries import Queries
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
@@ -56,7 +57,7 @@ SELECT LOWER(HEX(RANDOMBLOB(4)) || '-' || HEX(RANDOMBLOB(2)) || '-4' || SUBSTR(H
     CASE WHEN n / 20 % 3 THEN PRINTF('%016x', n / 20 * 7919) END, c / 7 % 50000 / 1000.0
 FROM drawn
 """
-_ROUTING = (
+ROUTING = (
     '{"model":"model-1","policy":"code","strategy":"cheapest","expected_input_tokens":120,"expected_output_tokens":256,'
     '"candidates":[{"provider":"alpha","expected_cost_sats":1.2,"weight_sats":1.2,"reason":"number 1 by expected price"'
     '},{"provider":"beta","expected_cost_sats":1.4,"weight_sats":1.4,"reason":"number 2 by expected price"}],'
@@ -73,7 +74,7 @@ def build(path: Path, rows: int) -> None:
             for first in range(0, rows, 200_000):
                 last = min(first + 200_000, rows)
                 with database:
-                    database.execute(_FILL, {"first": first, "last": last, "rows": rows, "routing": _ROUTING})
+                    database.execute(_FILL, {"first": first, "last": last, "rows": rows, "routing": ROUTING})
         while await writer.absorb():
             pass
         await writer.close()
@@ -83,7 +84,7 @@ def build(path: Path, rows: int) -> None:
 
 MONTH = Filter(since_ms=NOW - 30 * DAY + 20 * 60_000, until_ms=NOW)
 ALPHA_1 = Filter(since_ms=MONTH.since_ms, until_ms=NOW, model="Model-1", provider="alpha")
-Question = Callable[[ReadConnection], Any]
+Question = Callable[[Queries], Any]
 QUESTIONS: dict[str, Question] = {
     "stats, 30 days": lambda q: q.stats(MONTH),
     "stats, 30 days by model": lambda q: q.stats(MONTH, "model"),
