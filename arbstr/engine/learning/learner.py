@@ -156,7 +156,7 @@ class Learner:
             if kind == COUNTS and offer is not None:
                 offer.restore_counts(json_or_none(cell))
             elif kind == CACHES and offer is not None:
-                offer.cache.restore(json_or_none(cell), now_s)
+                offer.restore_cache(json_or_none(cell), now_s)
             elif kind == CHARGES and offer is not None:
                 offer.restore_charges(json_or_none(cell), now_s)
 

@@ -7,11 +7,14 @@ had been bought now. What comes after that is less certain, and counts with the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import compress
+
 from arbstr.config.schema import Config, Provider
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.learning.cache_stats import kind_of
 from arbstr.engine.learning.conversations import Conversations, Outlook, groups_of
-from arbstr.engine.learning.prefix_index import PrefixIndex, Visit
+from arbstr.engine.learning.prefix_index import RETAIN_S, Known, PrefixIndex, Visit
 from arbstr.engine.prefixes import prefix_of
 from arbstr.engine.routing.candidates import CandidateSet
 from arbstr.engine.routing.names import ModelNames
@@ -79,7 +82,7 @@ class CacheCosts:
         if prefix is None or not candidate_set.has_caches:
             return None
         known = self.index.find(prefix, now_s)
-        parent, held, share, _ = known
+        parent, _, share, _ = known
         expected, turn = output_tokens, 0  # unknown, because others have sent all of it
         if parent is not None:
             turn = parent.turn + 1
@@ -89,7 +92,7 @@ class CacheCosts:
                     expected = min(expected, float(request.max_tokens))
         elif share * prefix.size < prefix.ends[-1]:
             turn = 1
-        found = {offer: _expected_tokens(offer, seen, input_tokens, now_s) for offer, seen in held.items()}
+        found = _found(known, input_tokens, now_s)
         groups = groups_of(candidate_set.policy, turn, input_tokens)
         goes_on = self.conversations.goes_on(groups)
         return _new(
@@ -102,40 +105,39 @@ class CacheCosts:
             self._awaited.clear()  # their requests never ended
         self._awaited[request_id] = outlook
 
-    def count(self, outlook: Outlook, candidate_set: CandidateSet, ranked: Ranked) -> None:
-        """Count prompt caches in the prices of a candidate set's ranked offers, and in the order where they decide."""
-        tokens, goes_on, offers = outlook.input_tokens, outlook.goes_on, ranked.offers
-        repeated = self.conversations.repeated * tokens
-        kind = kind_of(self.conversations.pause_s, repeated)
-        certain = min(goes_on * goes_on, _MOST_CERTAIN)
-        ahead = 1.0 / (1.0 - certain)
-        now = list(ranked.weights)
-        later = [
-            (weight - repeated * shares[kind] * cut) * ahead
-            for weight, (shares, cut) in zip(now, ranked.columns.caches, strict=True)
-        ]
-        cached: dict[int, float] = {}
-        differences: dict[int, float] = {}
-        for offer, found in outlook.found.items():  # by few of them
-            if found and offer in offers:
-                place = offers.index(offer)
-                now[place] -= found * offer.cut
-                cached[place], differences[place] = found, -found * offer.discount
+    def count(
+        self, outlook: Outlook, candidate_set: CandidateSet, ranked: Ranked, kept: Sequence[bool] | None = None
+    ) -> None:
+        """Count prompt caches in the prices of ranked offers, and in the order where they decide.
+
+        The offers are those of the candidate set, or of them those `kept`.
+        """
+        tokens, goes_on, offers, weights = outlook.input_tokens, outlook.goes_on, ranked.offers, ranked.weights
+        found = {offers.index(offer): found for offer, found in outlook.found.items() if offer in offers}
+        ranked.cached = found
+        ranked.differences = {place: -found * offers[place].discount for place, found in found.items()}
         if candidate_set.writes_caches:
-            for place, offer in enumerate(offers):
-                each, fresh = offer.cache.written * offer.surcharge, tokens - cached.get(place, 0.0)
-                differences[place] = differences.get(place, 0.0) + fresh * each
-                each *= offer.tag.ratio / offer.tag.success
-                now[place] += fresh * each
-                later[place] += (tokens - repeated * offer.cache.shares[kind]) * each * ahead
-        ranked.cached, ranked.differences = cached, differences
+            _count_writing(ranked, tokens)
+            weights = [weight + tokens * offer.writes for weight, offer in zip(weights, offers, strict=True)]
         if not candidate_set.counts_caches:
             return
-        elsewhere = min(ranked.of_first_tier([cost + certain * after for cost, after in zip(now, later, strict=True)]))
-        ranked.weights = ranked.keys = [
-            cost + goes_on * (after if after < elsewhere else elsewhere)  # noqa: FURB136 - a call takes thrice as long
-            for cost, after in zip(now, later, strict=True)
+        repeated = self.conversations.repeated * tokens
+        saved = candidate_set.savings.of(kind_of(self.conversations.pause_s, repeated))
+        if kept is not None:
+            saved = list(compress(saved, kept))
+        certain = min(goes_on * goes_on, _MOST_CERTAIN)
+        then, times = certain * repeated, goes_on / (1.0 - certain)
+        # What each request costs on the whole, this one and those to come, if all are made there.
+        costs = [weight - then * each for weight, each in zip(weights, saved, strict=True)]
+        for place, tokens in found.items():
+            costs[place] -= (1.0 - certain) * tokens * (offers[place].cut + offers[place].writes)
+        elsewhere = min(ranked.of_first_tier(costs))
+        keys = ranked.weights = ranked.keys = [
+            weight + times * (here if (here := weight - repeated * each) < elsewhere else elsewhere)
+            for weight, each in zip(weights, saved, strict=True)
         ]
+        for place, tokens in found.items():
+            keys[place] -= tokens * (offers[place].cut + offers[place].writes)
 
     def learn_from(self, record: RequestRecord, offer: Offer | None, now_s: float) -> None:
         """Learn from a request that has ended, at an offer if any was asked."""
@@ -160,11 +162,12 @@ class CacheCosts:
             return
         input_tokens, output_tokens = used
         known, parent, prefix = outlook.known, outlook.known.parent, outlook.prefix
-        if offer in known.held and input_tokens:
-            share, seen_s = _best(offer, known.held[offer], input_tokens, outlook.at_s)
-            offer.cache.add(outlook.at_s - seen_s, share * input_tokens, cached_tokens)
+        held = known.held_by(offer, outlook.at_s - RETAIN_S)
+        if held and input_tokens:
+            share, seen_s = _best(offer, held, input_tokens, outlook.at_s)
+            offer.record_cached(outlook.at_s - seen_s, share * input_tokens, cached_tokens)
         if offer.surcharge and input_tokens > cached_tokens:
-            offer.cache.add_written(written_tokens / (input_tokens - cached_tokens))
+            offer.record_written(written_tokens / (input_tokens - cached_tokens))
         if parent is not None:
             repeated = known.share * prefix.size / parent.size if parent.size else 1.0
             self.conversations.continued(parent, outlook.at_s, repeated, outlook.plain_output_tokens, output_tokens)
@@ -172,6 +175,15 @@ class CacheCosts:
         visit = Visit(offer, now_s, prefix.hashes[-1], outlook.turn, prefix.size, usual)
         self.index.add(prefix, known, visit)
         self.conversations.add(visit, outlook.groups)
+
+
+def _count_writing(ranked: Ranked, tokens: float) -> None:
+    """Add what it costs by the rates to write to the caches what they do not find of a prompt."""
+    found, known = ranked.cached, ranked.differences
+    ranked.differences = {
+        place: known.get(place, 0.0) + (tokens - found.get(place, 0.0)) * offer.cache.written * offer.surcharge
+        for place, offer in enumerate(ranked.offers)
+    }
 
 
 def _may_price_caches(provider: Provider) -> bool:
@@ -189,12 +201,21 @@ def reuse_of(outlook: Outlook) -> Reuse:
     return Reuse(outlook.goes_on, offer.provider, int(outlook.found.get(offer, 0.0) * offer.discount))
 
 
-def _expected_tokens(offer: Offer, held: list[tuple[float, float]], tokens: float, at_s: float) -> float:
-    """Return how many tokens of a prompt an offer's cache is expected to find."""
-    if not offer.discount:
-        return 0.0
-    share, seen_s = held[0] if len(held) == 1 else _best(offer, held, tokens, at_s)
-    return share * tokens * offer.cache.expected(at_s - seen_s, share * tokens)
+def _found(known: Known, tokens: float, at_s: float) -> dict[Offer, float]:
+    """Return how many tokens of a prompt the caches of offers are expected to find that have seen some of it."""
+    found: dict[Offer, float] = {}
+    latest: dict[Offer, float] = {}
+    oldest_s = at_s - RETAIN_S
+    for share, visits in known.seen:
+        held = share * tokens
+        for visit in visits:
+            offer, seen_s = visit.offer, visit.at_s
+            if offer.discount and seen_s > latest.get(offer, oldest_s):
+                latest[offer] = seen_s
+                expected = held * offer.cache.expected(at_s - seen_s, held)
+                if expected > found.get(offer, 0.0):
+                    found[offer] = expected
+    return found
 
 
 def _best(offer: Offer, held: list[tuple[float, float]], tokens: float, at_s: float) -> tuple[float, float]:

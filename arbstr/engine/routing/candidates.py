@@ -11,6 +11,7 @@ from arbstr.config.schema import Affinity, Rule
 from arbstr.engine.routing.columns import Columns, columns_of
 from arbstr.engine.routing.exploration import Exploration
 from arbstr.engine.routing.offer import Offer, Version
+from arbstr.engine.routing.savings import Savings
 from arbstr.engine.routing.strategy import Cheapest, Strategy
 
 
@@ -29,8 +30,9 @@ class CandidateSet:
     `offers` may serve, `left_out` may not, whatever the request. `last` are the providers that are asked after the
     others, each with the reason; `unread` those that may sell the model, but have not said yet what they sell.
     `pins_sessions`: a conversation stays at its provider. `has_caches`: an offer asks less for what its prompt cache
-    has, `writes_caches`: one asks more for what it writes there; `counts_caches`: that may decide the order.
-    `has_funds`: what can be spent at a provider is limited. `reads_lists`: a price is from a provider's list.
+    has, `writes_caches`: one asks more for what it writes there; `counts_caches`: that may decide the order; `savings`
+    are what the caches save. `has_funds`: what can be spent at a provider is limited. `reads_lists`: a price is from a
+    provider's list.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class CandidateSet:
         self._ages_at_s = -math.inf
         self._version = self.offers[0].version if self.offers else Version()
         self._columns, self._columns_version = columns_of(self.offers), self._version.count
+        self.savings = Savings(self.offers, self._version)
 
     def columns(self) -> Columns:
         """Return the offers in columns."""

@@ -13,15 +13,13 @@ from arbstr.engine.routing.price_tag import Expected, PriceTag
 class Columns(NamedTuple):
     """Offers, and by the same places what they are compared by. No column ever changes.
 
-    See `Offer` for `prices`, `hidden` (empty where all providers count visible tokens alone) and `caches`: the `shares`
-    of its cache, which do change, and `cut`.
+    See `Offer` for `prices` and `hidden` (empty where all providers count visible tokens alone).
     """
 
     offers: Sequence[Offer]
     tags: Sequence[PriceTag]
     prices: Sequence[tuple[float, float, float]]
     hidden: Sequence[float]
-    caches: Sequence[tuple[dict[int, float], float]]
 
     def weights(self, expected: Expected) -> list[float]:
         """Return what a request is expected to cost at each, learning included, in msats."""
@@ -42,5 +40,4 @@ def columns_of(offers: Sequence[Offer]) -> Columns:
     """Return offers in columns, as they are now."""
     tags, prices = [offer.tag for offer in offers], [offer.prices for offer in offers]
     hidden = [offer.hidden for offer in offers]
-    caches = [(offer.cache.shares, offer.cut) for offer in offers]
-    return Columns(offers, tags, prices, [] if hidden.count(1.0) == len(hidden) else hidden, caches)
+    return Columns(offers, tags, prices, [] if hidden.count(1.0) == len(hidden) else hidden)

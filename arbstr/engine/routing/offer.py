@@ -17,15 +17,27 @@ from arbstr.events import OverchargeFound
 from arbstr.types import InferenceRequest, Price, PriceSource, Rates
 
 _AGE_EVERY_S = 60.0
+_MOST_LEARNED = 256
 
 
 class Version:
-    """How often anything has changed that the offers for one model are compared by, but for what their caches find."""
+    """What has changed of the offers for one model.
 
-    __slots__ = ("count",)
+    `count` says how often, of all that they are compared by but for their caches; `learned` are the offers whose caches
+    more was learned of, in order. When that is full, another list begins: then any may have changed.
+    """
+
+    __slots__ = ("count", "learned")
 
     def __init__(self) -> None:
         self.count = 0
+        self.learned: list[Offer] = []
+
+    def has_learned(self, offer: Offer) -> None:
+        """Note that more was learned of an offer's cache."""
+        if len(self.learned) >= _MOST_LEARNED:
+            self.learned = []
+        self.learned.append(offer)
 
 
 class Offer:
@@ -45,6 +57,7 @@ class Offer:
         "_attempts",
         "_charges",
         "_counts",
+        "_factor",
         "_free",
         "_policies",
         "_rates",
@@ -157,7 +170,28 @@ class Offer:
         self._attempts.age(now_s)
         self._speed.age(now_s)
         self.cache.age(now_s)
+        self.version.has_learned(self)
         self._refresh()
+
+    @property
+    def writes(self) -> float:
+        """What a fresh token is expected to cost more because it is written to the cache, in msats."""
+        return self.cache.written * self.surcharge * self._factor
+
+    def record_cached(self, age_s: float, tokens: float, cached: int) -> None:
+        """Record that of `tokens` that its cache saw `age_s` ago it has found `cached`."""
+        self.cache.add(age_s, tokens, cached)
+        self.version.has_learned(self)
+
+    def record_written(self, share: float) -> None:
+        """Record the share of a request's fresh input that was written to the cache."""
+        self.cache.add_written(share)
+        self.version.has_learned(self)
+
+    def restore_cache(self, state: Any, now_s: float) -> None:
+        """Restore what `cache.state()` returned, if it is valid."""
+        self.cache.restore(state, now_s)
+        self.version.has_learned(self)
 
     def record_counts(self, tokens: float, seen: float) -> None:
         """Record the tokens that the provider counted, and those that can have been visible."""
@@ -205,7 +239,7 @@ class Offer:
         note = _note(ratio, extra, success) if ratio != 1.0 or success != 1.0 or extra else ""
         self.tag = PriceTag(self.provider, fee, input_rate, output_rate, hidden, ratio, extra, success, price, note)
         self.version.count += 1
-        factor = ratio / success
+        factor = self._factor = ratio / success
         self.prices = ((fee * ratio + extra) / success, input_rate * factor, output_rate * factor)
         self.cut = self.discount * factor
 

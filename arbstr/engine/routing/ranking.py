@@ -77,7 +77,7 @@ class Ranker:
         most = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
         expected, columns = _new(Expected, (tokens, answer, most)), candidate_set.columns()
         weights = columns.weights(expected)
-        left_out = candidate_set.left_out
+        kept, left_out = None, candidate_set.left_out
         if self._may_forbid(request, candidate_set, weights):
             kept, left_out = self._kept(request, candidate_set, expected, anyway)
             columns, weights = columns.only(kept), list(compress(weights, kept))
@@ -88,7 +88,7 @@ class Ranker:
         if self._may_demote:
             ranked.demote([offer.demoted for offer in offers])
         if outlook is not None and offers:
-            self._caches.count(outlook, candidate_set, ranked)
+            self._caches.count(outlook, candidate_set, ranked, kept)
         return _new(Ranking, (expected, ranked, left_out, outlook))
 
     def _may_forbid(self, request: InferenceRequest, candidate_set: CandidateSet, weights: list[float]) -> bool:

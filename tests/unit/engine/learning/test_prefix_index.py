@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbstr.engine.learning.prefix_index import RETAIN_S, PrefixIndex, Visit
+from arbstr.engine.learning.prefix_index import RETAIN_S, Known, PrefixIndex, Visit
 from arbstr.engine.routing.offer import Offer
 from arbstr.types import Prefix
 from tests.support.engine_builders import config, provider
@@ -30,24 +30,30 @@ def visit(index: PrefixIndex, prefix: Prefix, offer: Offer = OFFERS[0], now_s: f
     return visited
 
 
+def held(index: PrefixIndex, prefix: Prefix, now_s: float = 0.0) -> dict[Offer, list[tuple[float, float]]]:
+    """The shares of a prompt that offers have seen, and when."""
+    known = index.find(prefix, now_s)
+    return {offer: held for offer in OFFERS if (held := known.held_by(offer, now_s - RETAIN_S))}
+
+
 def shares(index: PrefixIndex, prefix: Prefix, now_s: float = 0.0) -> dict[str, float]:
     """The largest share of a prompt that each provider has seen."""
-    return {offer.provider: held[0][0] for offer, held in index.find(prefix, now_s).held.items()}
+    return {offer.provider: seen[0][0] for offer, seen in held(index, prefix, now_s).items()}
 
 
 def test_nothing_is_known_of_a_prompt_that_nobody_has_sent() -> None:
     index = PrefixIndex()
     visit(index, prompt("system", "hello"))
     known = index.find(prompt("another", "hello"), 1)
-    assert (known.parent, known.held, known.share) == (None, {}, 0)
+    assert (known.parent, known.seen, known.share) == (None, [], 0)
 
 
 def test_a_prompt_that_goes_on_is_known_as_far_as_it_was_sent_and_continues_that_request() -> None:
     index = PrefixIndex()
     first = visit(index, prompt("system", "hello"))
-    known = index.find(prompt("system", "hello", "answer", "and then?"), 1)
-    assert known.parent is first
-    assert known.held == {OFFERS[0]: [(0.5, 0.0)]}
+    longer = prompt("system", "hello", "answer", "and then?")
+    assert index.find(longer, 1).parent is first
+    assert held(index, longer, 1) == {OFFERS[0]: [(0.5, 0.0)]}
 
 
 def test_what_only_begins_alike_is_known_as_far_as_it_is_and_continues_nothing() -> None:
@@ -69,7 +75,7 @@ def test_a_shorter_beginning_that_was_seen_later_is_known_too() -> None:
     index = PrefixIndex()
     visit(index, prompt("system", "hello"), now_s=0)
     visit(index, prompt("system", "bye"), now_s=400)
-    assert index.find(prompt("system", "hello", "more"), 500).held == {OFFERS[0]: [(2 / 3, 0), (1 / 3, 400)]}
+    assert held(index, prompt("system", "hello", "more"), 500) == {OFFERS[0]: [(2 / 3, 0), (1 / 3, 400)]}
 
 
 def test_a_long_conversation_is_known_at_a_dozen_places_where_it_branches() -> None:
@@ -84,9 +90,9 @@ def test_a_prompt_is_forgotten_an_hour_after_it_was_last_sent() -> None:
     index = PrefixIndex()
     visit(index, prompt("system", "hello"), now_s=0)
     visit(index, prompt("system", "hello"), now_s=3000)
-    assert shares(index, prompt("system", "hello"), 3000 + RETAIN_S) == {"alpha": 1}
-    known = index.find(prompt("system", "hello"), 3001 + RETAIN_S)
-    assert (known.parent, known.held, known.share) == (None, {}, 0)
+    assert shares(index, prompt("system", "hello"), 2999 + RETAIN_S) == {"alpha": 1}
+    known = index.find(prompt("system", "hello"), 3000 + RETAIN_S)
+    assert (known.parent, known.seen, known.share) == (None, [], 0)
 
 
 def test_memory_is_given_back_to_prompts_that_are_not_sent_again() -> None:
@@ -101,24 +107,37 @@ def test_memory_is_given_back_to_prompts_that_are_not_sent_again() -> None:
 words = st.lists(st.sampled_from("abc"), min_size=1, max_size=12)
 
 
-@given(st.lists(st.tuples(words, st.integers(0, 2), st.integers(0, 900)), max_size=30), words)
+@given(st.lists(st.tuples(words, st.integers(0, 2), st.integers(0, 900), st.booleans()), max_size=30), words)
 def test_no_provider_is_ever_claimed_to_have_seen_what_it_was_not_sent(
-    sent: list[tuple[list[str], int, int]], asked: list[str]
+    sent: list[tuple[list[str], int, int, bool]], asked: list[str]
 ) -> None:
     index, now_s = PrefixIndex(), 0.0
     history: list[tuple[Offer, list[str], float]] = []
-    for messages, place, pause_s in sent:
+    in_flight: list[tuple[Offer, list[str], Known]] = []
+    for messages, place, pause_s, is_slow in sent:
         now_s += pause_s
-        visit(index, prompt(*messages), OFFERS[place], now_s)
-        history.append((OFFERS[place], messages, now_s))
-    for offer, held in index.find(prompt(*asked), now_s).held.items():
-        for share, at_s in held:
+        in_flight.append((OFFERS[place], messages, index.find(prompt(*messages), now_s)))
+        while in_flight and not is_slow:
+            offer, its_messages, known = in_flight.pop()
+            one = prompt(*its_messages)
+            index.add(one, known, Visit(offer, now_s, one.hashes[-1], 1, one.size, 100))
+            history.append((offer, its_messages, now_s))
+    for offer, seen in held(index, prompt(*asked), now_s).items():
+        for share, at_s in seen:
             beginning = asked[: round(share * len(asked))]
             assert now_s - at_s <= RETAIN_S
             assert any(
                 who is offer and when == at_s and messages[: len(beginning)] == beginning
                 for who, messages, when in history
             )
+
+
+def test_prompts_that_are_answered_at_once_are_each_known() -> None:
+    index, first, second = PrefixIndex(), prompt("system", "hello"), prompt("system", "hello", "answer", "more")
+    known = index.find(first, 0), index.find(second, 0), index.find(second, 0)
+    for offer, one, found in zip(OFFERS, (first, second, second), known, strict=True):
+        index.add(one, found, Visit(offer, 1.0, one.hashes[-1], 1, one.size, 100))
+    assert shares(index, second) == {"alpha": 0.5, "beta": 1, "gamma": 1}
 
 
 class PlainIndex:
@@ -146,17 +165,25 @@ class PlainIndex:
         return held
 
 
-@given(st.lists(st.tuples(words, st.integers(0, 2)), min_size=1, max_size=30), words)
-def test_everything_is_known_that_a_look_at_each_place_would_find(
-    sent: list[tuple[list[str], int]], asked: list[str]
+turns = st.lists(st.tuples(st.integers(0, 30), st.text("abc", min_size=2, max_size=2), st.integers(0, 2)), max_size=30)
+
+
+@given(turns)
+def test_everything_is_known_that_a_look_at_each_place_would_find_while_conversations_go_on_or_branch(
+    turns: list[tuple[int, str, int]],
 ) -> None:
     index, plain = PrefixIndex(), PlainIndex()
-    for now_s, (messages, place) in enumerate(sent):
+    prompts = [["system"]]
+    for now_s, (before, more, place) in enumerate(turns):
+        messages = [*prompts[before % len(prompts)], *more]  # a question and its answer
         one = prompt(*messages)
-        assert index.find(one, now_s).held == plain.held(one)
+        known = held(index, one, now_s)
+        for offer, seen in plain.held(one).items():
+            for share, at_s in seen:
+                assert any(knows >= share and since_s >= at_s for knows, since_s in known[offer])
         visit(index, one, OFFERS[place], float(now_s))
         plain.add(one, OFFERS[place], float(now_s))
-    assert index.find(prompt(*asked), len(sent)).held == plain.held(prompt(*asked))
+        prompts.append(messages)
 
 
 @settings(max_examples=20)

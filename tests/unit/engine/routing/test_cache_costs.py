@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -10,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.config.schema import Provider, Rule
+from arbstr.engine.learning.cache_stats import kind_of
+from arbstr.engine.routing.offer import Offer, Version
 from arbstr.engine.routing.router import Router
+from arbstr.engine.routing.savings import Savings
 from arbstr.errors import NoProviderWithinPolicy
 from arbstr.types import Prefix, Routing
 from tests.support.clock import Clock
@@ -53,8 +57,8 @@ class Market:
 
     def _seen(self, name: str, messages: tuple[str, ...]) -> int:
         offer = self.router.learner.offer(name, "gpt-4o")
-        held = self.router.caches.index.find(prefix(*messages), self.clock.now).held.get(offer)
-        return 0 if held is None or name == self.forgetful else round(held[0][0] * len(messages))
+        held = self.router.caches.index.find(prefix(*messages), self.clock.now).held_by(offer, since_s=-1)
+        return round(held[0][0] * len(messages)) if held and name != self.forgetful else 0
 
     def converse(self, turns: int) -> None:
         """Hold a conversation, at whom the router chooses."""
@@ -128,8 +132,28 @@ def test_what_a_provider_writes_to_its_cache_counts_at_its_rate() -> None:
     offer = market.router.learner.offer("writer", "gpt-4o")
     assert order(market.ask("a", "b")) == ["writer", "plain"]
     for _ in range(10):
-        offer.cache.add_written(1)
+        offer.record_written(1)
     assert order(market.ask("a", "b")) == ["plain", "writer"]
+
+
+def test_what_caches_are_expected_to_save_is_as_if_it_were_computed_for_each_request() -> None:
+    market = Market(CHEAP, CACHING, provider("other", 12, 30, cached_input_rate=1, cache_write_rate=14))
+    sold = [market.router.learner.offer(name, "gpt-4o") for name in ("cheap", "caching", "other")]
+    savings = Savings(sold, sold[0].version)
+    changes: list[tuple[int, Callable[[Offer], object]]] = [
+        (1, lambda offer: offer.record_cached(30, 5000, 0)),
+        (1, lambda offer: offer.record_written(0.5)),
+        (1, lambda offer: offer.restore_cache([[1, 2]] * 13, 0)),
+        (10, lambda offer: offer.record_charge(1500, 1000, 0)),
+        (1, lambda offer: offer.age(1e4)),
+        (300, lambda offer: offer.record_cached(30, 5000, 5000)),
+    ]
+    for times, change in changes:
+        for offer in sold:
+            for _ in range(times):
+                change(offer)
+            for kind in (kind_of(30, 5000), kind_of(400, 500)):
+                assert savings.of(kind) == Savings(sold, Version()).of(kind)
 
 
 def test_a_model_without_cache_prices_and_a_request_without_a_prefix_are_routed_as_ever() -> None:

@@ -39,7 +39,7 @@ CHANGES: dict[str, Callable[[Offer], object]] = {
     "reasoning": several(partial(Offer.record_counts, tokens=400, seen=100)),
     "rates": lambda offer: offer.set_rates(Rates(Decimal(3), Decimal(4), Decimal(5), Decimal(1))),
     "age": lambda offer: offer.age(1e6),
-    "cache": lambda offer: offer.cache.add(60.0, 5000.0, 0),
+    "cache": lambda offer: offer.record_cached(60.0, 5000.0, 0),
 }
 
 
