@@ -37,9 +37,12 @@ class _Share:
         self.found = self.seen = 0.0
 
     def add(self, share: float) -> None:
-        keep = 1.0 if self.seen < _MEMORY else (_MEMORY - 1.0) / self.seen
-        self.seen = self.seen * keep + 1.0
-        self.found = self.found * keep + share
+        seen = self.seen
+        if seen >= _MEMORY:
+            self.found *= (_MEMORY - 1.0) / seen
+            seen = _MEMORY - 1.0
+        self.seen = seen + 1.0
+        self.found += share
 
     def fade(self, keep: float) -> None:
         self.seen *= keep
@@ -78,11 +81,11 @@ class CacheStats:
         if tokens < _LEAST_TOKENS:
             return
         share = min(cached / tokens, 1.0)
-        age, length = divmod(kind_of(age_s, tokens), _LENGTH_CLASSES)
+        age = bisect_left(_AGES_S, age_s)
         self._by_age[age].add(share)
         if age < _USUAL_LIFE:  # later, it may have forgotten
             self._all.add(share)
-            self._by_length[length].add(share)
+            self._by_length[bisect_right(_LENGTHS, tokens)].add(share)
         self.shares.clear()
 
     def add_written(self, share: float) -> None:

@@ -62,20 +62,24 @@ class Learner:
 
     def learn(self, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None = None) -> None:
         """Learn from a finished request: attempts, and the tokens, time and cost of complete responses."""
-        routing = record.routing
+        routing, offer = record.routing, None
         if routing is None:
             return
         now_s, model = self._clock(), routing.model
         for attempt in record.attempts:
             answered = _answered(attempt, record)
             if answered is not None:
-                self.offer(attempt.provider, model).record_attempt(answered, now_s)
+                offer = self.offer(attempt.provider, model)
+                offer.record_attempt(answered, now_s)
         if not record.success or record.provider is None or record.implausible is not None:
             return
-        offer = self.offer(record.provider, model)
+        if offer is None or offer.provider != record.provider:
+            offer = self.offer(record.provider, model)
         self._learn_tokens(offer, record, request, answer_bytes)
         _learn_speed(offer, record, now_s)
-        self._learn_charge(offer, record, now_s)
+        charged_msats, listed_msats = record.provider_cost_msats, record.list_cost_msats
+        if charged_msats is not None and listed_msats is not None:
+            self._learn_charge(offer, charged_msats, listed_msats, now_s)
 
     def _learn_tokens(
         self, offer: Offer, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None
@@ -101,20 +105,15 @@ class Learner:
             provider=offer.provider,
         )
 
-    def _learn_charge(self, offer: Offer, record: RequestRecord, now_s: float) -> None:
-        if record.provider_cost_msats is None or record.list_cost_msats is None:
-            return
-        self._record_charge(offer, record.provider_cost_msats, record.list_cost_msats)
-
-    def _record_charge(self, offer: Offer, charged_msats: int, listed_msats: int) -> None:
-        found = offer.record_charge(charged_msats, listed_msats, self._clock())
+    def _learn_charge(self, offer: Offer, charged_msats: int, listed_msats: int, now_s: float) -> None:
+        found = offer.record_charge(charged_msats, listed_msats, now_s)
         if found is not None:
             self._publish(found)
 
     def learn_charge(self, provider: str, model: str, charged_msats: int, listed_msats: int) -> None:
         """Learn what a provider turned out to have taken for an answer, besides what that costs by the rates."""
         if provider in self._providers:
-            self._record_charge(self.offer(provider, model), charged_msats, listed_msats)
+            self._learn_charge(self.offer(provider, model), charged_msats, listed_msats, self._clock())
 
     def charged_ratios(self, provider: str) -> dict[str, float]:
         """Return a provider's charges relative to its rates, by model, where it ever stated one."""
@@ -175,13 +174,14 @@ def _answered(attempt: Attempt, record: RequestRecord) -> bool | None:
 def _learn_speed(offer: Offer, record: RequestRecord, now_s: float) -> None:
     """Learn latency from the attempt's start: first byte and end of a stream, or the time to a whole response."""
     started_ms = record.attempts[-1].started_ms if record.attempts else 0
-    tokens = record.output_tokens
-    if record.stream_duration_ms is not None:
-        offer.record_latency(0, record.latency_ms - started_ms, now_s)
+    tokens, first_ms = record.output_tokens, record.latency_ms - started_ms
+    if record.stream_duration_ms is None:
         if tokens is not None:
-            offer.record_latency(tokens, record.stream_duration_ms - started_ms, now_s)
-    elif tokens is not None:
-        offer.record_latency(tokens, record.latency_ms - started_ms, now_s)
+            offer.record_latency(tokens, first_ms, now_s)
+    elif tokens is None:
+        offer.record_latency(0, first_ms, now_s)
+    else:
+        offer.record_latency(tokens, record.stream_duration_ms - started_ms, now_s, first_ms)
 
 
 def _is_offer(key: Any) -> TypeGuard[list[str]]:

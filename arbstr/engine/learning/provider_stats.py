@@ -72,10 +72,10 @@ class ChargeRatio:
         """The charges kept minus their list costs, in msats."""
         return sum(charged - computed for charged, computed in self._pairs)
 
-    def add(self, charged_msats: int, computed_msats: int, now_s: float) -> None:
-        """Add the charge of a request, and its list cost."""
+    def add(self, charged_msats: int, computed_msats: int, now_s: float) -> float:
+        """Add the charge of a request, and its list cost; return the ratio from now on."""
         if charged_msats <= 0:
-            return
+            return self.ratio
         self._latest_s = now_s
         self._pairs.append((charged_msats, computed_msats))
         ratios, ratio = self._ratios, _ratio(charged_msats, computed_msats)
@@ -85,6 +85,7 @@ class ChargeRatio:
             self.ratio = (sum(ratios) - min(ratios) - max(ratios)) / (len(ratios) - 2) if len(ratios) > 2 else 1.0
         if computed_msats == 0:
             self.free_msats = statistics.median((0, 0, *(charged for charged, _ in self._pairs)))
+        return self.ratio
 
     def doubt(self) -> None:
         """Drop all but the last two charges, which a few new ones will outweigh."""
@@ -210,14 +211,21 @@ class LatencyModel:
         self._weight = self._length = self._duration = self._length_square = self._length_duration = 0.0
         self._latest_s = 0.0
 
-    def add(self, output_tokens: float, duration_ms: float, now_s: float) -> None:
-        """Add a measurement: `output_tokens` after `duration_ms`; zero tokens is the first byte."""
+    def add(self, output_tokens: float, duration_ms: float, now_s: float, first_byte_ms: float | None = None) -> None:
+        """Add a measurement: `output_tokens` after `duration_ms`, and the first byte's if there is one.
+
+        Zero tokens is the first byte.
+        """
         self._latest_s = now_s
-        self._weight = self._weight * _SPEED_MEMORY + 1.0
-        self._length = self._length * _SPEED_MEMORY + output_tokens
-        self._duration = self._duration * _SPEED_MEMORY + duration_ms
-        self._length_square = self._length_square * _SPEED_MEMORY + output_tokens * output_tokens
-        self._length_duration = self._length_duration * _SPEED_MEMORY + output_tokens * duration_ms
+        weight, duration, keep = self._weight, self._duration, _SPEED_MEMORY
+        if first_byte_ms is not None:
+            weight, duration = weight * keep + 1.0, duration * keep + first_byte_ms
+            keep *= _SPEED_MEMORY
+        self._weight = weight * _SPEED_MEMORY + 1.0
+        self._duration = duration * _SPEED_MEMORY + duration_ms
+        self._length = self._length * keep + output_tokens
+        self._length_square = self._length_square * keep + output_tokens * output_tokens
+        self._length_duration = self._length_duration * keep + output_tokens * duration_ms
 
     def age(self, now_s: float) -> None:
         """Forget everything after 15 minutes without a measurement, so that a slow provider is tried again."""

@@ -23,6 +23,8 @@ _PRIOR_WEIGHT = 4.0  # requests after which a group's own mean counts as much as
 _SAMPLED_EVERY = 4  # requests
 _REMEMBERED = 4096  # groups, models; clients may ask for any name
 
+_MOST_TOKENS = float(MOST_TOKENS)
+
 Group = tuple[str | int | None, ...]
 _EVERYTHING: Group = ()
 
@@ -96,16 +98,16 @@ class TokenEstimator:
     ) -> None:
         """Learn from the tokens of a request with a complete response, as counted by its provider."""
         tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
-        *coarser, finest = _groups(policy, model, tokens)
-        output = answered = min(used_output / choices, float(MOST_TOKENS))
+        size = _size(tokens)
+        output = answered = min(used_output / choices, _MOST_TOKENS)
         if max_tokens is not None and output >= max_tokens:
             # The response was cut off: it would have been at least as long.
             output = max(answered, self._expected_output(policy, model, tokens))
-        lengths = self._outputs[finest]
+        lengths = self._outputs[policy, model, size]
         lengths.add(provider, output)
         if lengths.seen > MEMORY and lengths.seen % _SAMPLED_EVERY:
             return
-        for group in coarser:
+        for group in _coarser(policy, size):
             self._outputs[group].add(provider, output)
         if not images:  # their tokens would count as text
             self.update_texts(provider, model, chars, used_input)
@@ -147,14 +149,13 @@ class TokenEstimator:
 
     def _expected_output(self, policy: str | None, model: str, tokens: float) -> float:
         """Return the mean, from the coarsest group to the finest, each shrunk towards the one before."""
-        outputs = self._outputs
-        groups = _groups(policy, model, tokens)
-        finest = outputs.get(groups[-1])
+        outputs, size = self._outputs, _size(tokens)
+        finest = outputs.get((policy, model, size))
         if finest is not None and finest.weight >= MEMORY:
             return finest.value
         value = OUTPUT_TOKENS
         lean = 1.0  # a single request outweighs the default
-        for group in groups:
+        for group in (*_coarser(policy, size), (policy, model, size)):
             lengths = outputs.get(group)
             if lengths is not None:
                 # Squared, so that the coarser group's influence fades sooner than in a mean of means.
@@ -167,8 +168,8 @@ class TokenEstimator:
 
     def _longest_output(self, policy: str | None, model: str, tokens: float) -> float:
         """Return the recent maximum in the same way, 0 while none is known."""
-        value, lean = 0.0, 0.0
-        for group in _groups(policy, model, tokens):
+        value, lean, size = 0.0, 0.0, _size(tokens)
+        for group in (*_coarser(policy, size), (policy, model, size)):
             lengths = self._outputs.get(group)
             if lengths is not None:
                 weight = lengths.weight * lengths.weight
@@ -219,10 +220,14 @@ class _Mean:
         return [self.seen, self.value]
 
 
-def _groups(policy: str | None, model: str, tokens: float) -> tuple[Group, Group, Group, Group]:
-    """Return a request's groups, from the coarsest to the finest; sizes are half octaves of input tokens."""
-    size = int(2 * math.log2(tokens)) if tokens > 1 else 0
-    return _EVERYTHING, (policy,), (policy, size), (policy, model, size)
+def _size(tokens: float) -> int:
+    """Return the half octave of input tokens."""
+    return int(2 * math.log2(tokens)) if tokens > 1 else 0
+
+
+def _coarser(policy: str | None, size: int) -> tuple[Group, Group, Group]:
+    """Return the groups of a request but the finest, which is of its model too, beginning with the coarsest."""
+    return _EVERYTHING, (policy,), (policy, size)
 
 
 def _by_ratio(ratio: _Mean, tokens: float, otherwise: float) -> float:

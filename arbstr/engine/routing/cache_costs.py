@@ -113,9 +113,15 @@ class CacheCosts:
         The offers are those of the candidate set, or of them those `kept`.
         """
         tokens, goes_on, offers, weights = outlook.input_tokens, outlook.goes_on, ranked.offers, ranked.weights
-        found = {offers.index(offer): found for offer, found in outlook.found.items() if offer in offers}
-        ranked.cached = found
-        ranked.differences = {place: -found * offers[place].discount for place, found in found.items()}
+        cached: dict[int, float] = {}
+        differences: dict[int, float] = {}
+        warm: list[tuple[int, float]] = []
+        for offer, found in outlook.found.items():  # by few of them
+            if offer in offers:
+                place = offers.index(offer)
+                cached[place], differences[place] = found, -found * offer.discount
+                warm.append((place, found * offer.saves))
+        ranked.cached, ranked.differences = cached, differences
         if candidate_set.writes_caches:
             _count_writing(ranked, tokens)
             weights = [weight + tokens * offer.writes for weight, offer in zip(weights, offers, strict=True)]
@@ -129,15 +135,15 @@ class CacheCosts:
         then, times = certain * repeated, goes_on / (1.0 - certain)
         # What each request costs on the whole, this one and those to come, if all are made there.
         costs = [weight - then * each for weight, each in zip(weights, saved, strict=True)]
-        for place, tokens in found.items():
-            costs[place] -= (1.0 - certain) * tokens * (offers[place].cut + offers[place].writes)
+        for place, less in warm:
+            costs[place] -= (1.0 - certain) * less
         elsewhere = min(ranked.of_first_tier(costs))
         keys = ranked.weights = ranked.keys = [
             weight + times * (here if (here := weight - repeated * each) < elsewhere else elsewhere)
             for weight, each in zip(weights, saved, strict=True)
         ]
-        for place, tokens in found.items():
-            keys[place] -= tokens * (offers[place].cut + offers[place].writes)
+        for place, less in warm:
+            keys[place] -= less
 
     def learn_from(self, record: RequestRecord, offer: Offer | None, now_s: float) -> None:
         """Learn from a request that has ended, at an offer if any was asked."""

@@ -27,12 +27,12 @@ class LeftOut(NamedTuple):
 class CandidateSet:
     """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name.
 
-    `offers` may serve, `left_out` may not, whatever the request. `last` are the providers that are asked after the
-    others, each with the reason; `unread` those that may sell the model, but have not said yet what they sell.
-    `pins_sessions`: a conversation stays at its provider. `has_caches`: an offer asks less for what its prompt cache
-    has, `writes_caches`: one asks more for what it writes there; `counts_caches`: that may decide the order; `savings`
-    are what the caches save. `has_funds`: what can be spent at a provider is limited. `reads_lists`: a price is from a
-    provider's list.
+    `offers` may serve, `left_out` (all of them `excluded`) may not, whatever the request. `last` are the providers that
+    are asked after the others, each with the reason; `unread` those that may sell the model, but have not said yet what
+    they sell. `pins_sessions`: a conversation stays at its provider. `has_caches`: an offer asks less for what its
+    prompt cache has, `writes_caches`: one asks more for what it writes there; `counts_caches`: that may decide the
+    order; `savings` are what the caches save. `has_funds`: what can be spent at a provider is limited. `reads_lists`: a
+    price is from a provider's list.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class CandidateSet:
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
         verdicts = [(offer, _policy_violation(rule, offer)) for offer in offers]
         self.offers = [offer for offer, reason in verdicts if reason is None]
-        self.left_out = LeftOut(tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None))
+        self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
+        self.left_out = LeftOut(self.excluded)
         self.exploration = Exploration(self.offers) if strategy.name == Cheapest.name else None
         self.pins_sessions = affinity == "session"
         self.has_caches = any(offer.discount for offer in self.offers)

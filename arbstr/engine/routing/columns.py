@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import compress
 from typing import NamedTuple
@@ -13,13 +14,15 @@ from arbstr.engine.routing.price_tag import Expected, PriceTag
 class Columns(NamedTuple):
     """Offers, and by the same places what they are compared by. No column ever changes.
 
-    See `Offer` for `prices` and `hidden` (empty where all providers count visible tokens alone).
+    See `Offer` for `prices` and `hidden` (empty where all providers count visible tokens alone). None charges more than
+    `dearest` times its rates.
     """
 
     offers: Sequence[Offer]
     tags: Sequence[PriceTag]
     prices: Sequence[tuple[float, float, float]]
     hidden: Sequence[float]
+    dearest: float
 
     def weights(self, expected: Expected) -> list[float]:
         """Return what a request is expected to cost at each, learning included, in msats."""
@@ -40,4 +43,5 @@ def columns_of(offers: Sequence[Offer]) -> Columns:
     """Return offers in columns, as they are now."""
     tags, prices = [offer.tag for offer in offers], [offer.prices for offer in offers]
     hidden = [offer.hidden for offer in offers]
-    return Columns(offers, tags, prices, [] if hidden.count(1.0) == len(hidden) else hidden)
+    dearest = max([math.inf if tag.extra else tag.ratio for tag in tags], default=1.0)
+    return Columns(offers, tags, prices, [] if hidden.count(1.0) == len(hidden) else hidden, dearest)

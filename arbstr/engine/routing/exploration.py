@@ -70,11 +70,10 @@ class Exploration:
             return None
         least_weight, states_charges = weights[first], self._tries[tags[first].provider].offer.charges.seen > 0
         best, most = None, least_weight + self.purse
-        for place, weight in enumerate(weights):
-            if weight > most or place == first:
-                continue
-            tag = tags[place]
-            if weight * _HALF >= least_weight * tag.ratio and not tag.extra:
+        limit = min(most, least_weight * candidates.columns.dearest / _HALF)
+        for place in [place for place, weight in enumerate(weights) if weight <= limit and place != first]:
+            tag, weight = tags[place], weights[place]
+            if weight > most or (weight * _HALF >= least_weight * tag.ratio and not tag.extra):
                 continue
             if tag.provider not in last and self._is_worth_it(tag, weight, least_weight, states_charges):
                 best, most = place, weight

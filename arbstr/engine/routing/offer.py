@@ -45,8 +45,8 @@ class Offer:
 
     Its real price is `rates * ratio + extra`, for `hidden` times the visible output tokens; for comparison that is
     divided by `success`, the share of attempts that succeed. `tag` has all of it; what is compared are `prices`, per
-    request, input token and output token, and `cut`, what an input token costs less when it is read from the prompt
-    `cache`. By the rates that is `discount`, and `surcharge` what it costs more when it is written there.
+    request, input token and output token, and what an input token `saves` when it is read from the prompt `cache`: by
+    the rates that is `discount`, and what it would be expected to cost more to write it there, at most `surcharge`.
     `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or `excluded` if they say
     so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `reading` says since when
     its price is known. `funds` are what can be spent at a node, and `terms` what it reserves for a request by.
@@ -63,9 +63,9 @@ class Offer:
         "_rates",
         "_source",
         "_speed",
+        "_tolerated",
         "ages_at_s",
         "cache",
-        "cut",
         "demoted",
         "discount",
         "excluded",
@@ -76,6 +76,7 @@ class Offer:
         "prices",
         "provider",
         "reading",
+        "saves",
         "share",
         "surcharge",
         "tag",
@@ -89,7 +90,7 @@ class Offer:
         self.provider = provider.name
         self.model = model
         self.share = provider.weight
-        self._policies = policies
+        self._follow(policies)
         self._charges = ChargeRatio()
         self._counts = Counts()
         self._attempts = SuccessRate()
@@ -105,8 +106,12 @@ class Offer:
     def renew(self, provider: Provider, policies: Policies) -> None:
         """Go on under another configuration of the same provider."""
         self.share = provider.weight
-        self._policies = policies
+        self._follow(policies)
         self.set_rates(provider.rates_for(self.model))
+
+    def _follow(self, policies: Policies) -> None:
+        self._policies = policies
+        self._tolerated = 1.0 + policies.overcharge_tolerance
 
     def set_rates(self, rates: Rates, source: PriceSource = "configured", reading: Reading | None = None) -> None:
         """Set what the provider asks, and where that comes from."""
@@ -146,15 +151,20 @@ class Offer:
         if self._attempts.any_failed:
             self._refresh()
 
-    def record_latency(self, output_tokens: float, duration_ms: float, now_s: float) -> None:
-        """Record that `output_tokens` had arrived after `duration_ms`; zero tokens is the first byte."""
-        self._speed.add(output_tokens, duration_ms, now_s)
+    def record_latency(
+        self, output_tokens: float, duration_ms: float, now_s: float, first_byte_ms: float | None = None
+    ) -> None:
+        """Record that `output_tokens` had arrived after `duration_ms`, the first byte maybe earlier.
+
+        Zero tokens is the first byte.
+        """
+        self._speed.add(output_tokens, duration_ms, now_s, first_byte_ms)
 
     def record_charge(self, charged_msats: int, computed_msats: int, now_s: float) -> OverchargeFound | None:
         """Record a charge and its list cost; return an event if the provider overcharges from now on."""
-        self._charges.add(charged_msats, computed_msats, now_s)
-        known = self.overcharges
-        self._refresh()
+        known, ratio = self.overcharges, self._charges.add(charged_msats, computed_msats, now_s)
+        if ratio != self.tag.ratio or ratio > self._tolerated or known or self._free:
+            self._refresh()
         if known or not self.overcharges:
             return None
         return OverchargeFound(self.provider, self.model, self._charges.ratio, charged_msats, computed_msats)
@@ -186,11 +196,13 @@ class Offer:
     def record_written(self, share: float) -> None:
         """Record the share of a request's fresh input that was written to the cache."""
         self.cache.add_written(share)
+        self._set_saves()
         self.version.has_learned(self)
 
     def restore_cache(self, state: Any, now_s: float) -> None:
         """Restore what `cache.state()` returned, if it is valid."""
         self.cache.restore(state, now_s)
+        self._set_saves()
         self.version.has_learned(self)
 
     def record_counts(self, tokens: float, seen: float) -> None:
@@ -224,7 +236,7 @@ class Offer:
     def _refresh(self) -> None:
         """Compute what routing reads of what was learned, if that has changed."""
         ratio, tag = self._charges.ratio, self.tag
-        if self.overcharges or ratio > 1.0 + self._policies.overcharge_tolerance:
+        if self.overcharges or ratio > self._tolerated:
             self._judge()
         if ratio != tag.ratio or self._attempts.rate != tag.success or self._counts.hidden != tag.hidden or self._free:
             self._set_tag()
@@ -241,7 +253,10 @@ class Offer:
         self.version.count += 1
         factor = self._factor = ratio / success
         self.prices = ((fee * ratio + extra) / success, input_rate * factor, output_rate * factor)
-        self.cut = self.discount * factor
+        self._set_saves()
+
+    def _set_saves(self) -> None:
+        self.saves = self.discount * self._factor + self.writes
 
     def _judge(self) -> None:
         """Find out whether it overcharges, and what follows from that."""
@@ -256,11 +271,10 @@ class Offer:
         return Price(input_rate, output_rate, fee / 1000, self._source)
 
     def _exceeds_tolerance(self) -> bool:
-        tolerance = self._policies.overcharge_tolerance
         if self.overcharges:  # hysteresis: a ratio that wavers about the limit is one overcharge, not many
-            return self._charges.ratio > 1.0 + tolerance / 2
+            return self._charges.ratio > (1.0 + self._tolerated) / 2
         least_msats = self._policies.overcharge_min_sats * 1000
-        return self._charges.ratio > 1.0 + tolerance and self._charges.excess_msats >= least_msats
+        return self._charges.ratio > self._tolerated and self._charges.excess_msats >= least_msats
 
 
 def _note(ratio: float, extra: float, success: float) -> str:

@@ -50,7 +50,7 @@ class Matcher(Protocol):
         ...
 
 
-Words = Sequence[tuple[str, Rule]]
+Words = Sequence[tuple[str, Selected]]
 
 
 class KeywordMatcher:
@@ -67,7 +67,7 @@ class KeywordMatcher:
         folded = request.last_user_text.casefold()
         find = folded.find
         text: _Text | None = None
-        for keyword, rule in words:
+        for keyword, selected in words:
             at = find(keyword)
             if at < 0:  # most texts hold none of the words
                 continue
@@ -75,14 +75,14 @@ class KeywordMatcher:
                 text = text or _Text(folded)
                 if not text.has_word(keyword):
                     continue
-            return Selected(rule, f"by the keyword {keyword!r}")
+            return selected
         return _NONE
 
 
 def words_of(rules: Sequence[Rule]) -> Words:
     """Return the rules' keywords, folded, each with its rule."""
     cased = ((keyword.strip().casefold(), rule) for rule in rules for keyword in rule.keywords)
-    return [(keyword, rule) for keyword, rule in cased if keyword]
+    return [(keyword, Selected(rule, f"by the keyword {keyword!r}")) for keyword, rule in cased if keyword]
 
 
 class _Text:
@@ -201,7 +201,10 @@ class PolicySelector:
     def _recognised(self, request: InferenceRequest, model: str) -> Selected:
         rules, words = self._allowing.get(model) or self._new_allowing(model)
         for matcher in self._matchers if rules else ():
-            found = self._ask(matcher, request, rules, words)
+            if type(matcher) is KeywordMatcher:
+                found = matcher.find(request, words)
+            else:
+                found = self._ask(matcher, request, rules)
             if found.rule is not None:
                 return found
         return _NONE
@@ -213,11 +216,9 @@ class PolicySelector:
         allowing = self._allowing[model] = rules, words_of(rules)
         return allowing
 
-    def _ask(self, matcher: Matcher, request: InferenceRequest, rules: Sequence[Rule], words: Words) -> Selected:
+    def _ask(self, matcher: Matcher, request: InferenceRequest, rules: Sequence[Rule]) -> Selected:
         """Call a matcher. It may be another package's code: its exceptions are logged once and fail no request."""
         try:
-            if type(matcher) is KeywordMatcher:
-                return matcher.find(request, words)
             rule = matcher.match(request, rules)
             if rule is not None and not any(rule is given for given in rules):
                 raise ValueError("it returned a rule that it was not given")  # noqa: TRY301 - the edge that reports it is here

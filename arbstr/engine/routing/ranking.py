@@ -101,7 +101,7 @@ class Ranker:
             candidate_set.has_funds
             or candidate_set.max_latency_ms is not None
             or self._may_exclude
-            or (most < math.inf and max(weights, default=0.0) > most * LEAST_RATIO)
+            or (most < math.inf and weights and max(weights) > most * LEAST_RATIO)
             or self._unavailable()
             or self._cooling(candidate_set.model)
             or self._unable(request.dialect, candidate_set.model)

@@ -195,24 +195,28 @@ class Router:
         if candidate_set.last:
             candidates.put_last(candidate_set.last)
         pinned = self._pins.put_first(request.session, candidate_set, candidates)
-        if candidate_set.exploration is not None and not (anyway or pinned):
-            self._explore(request, candidate_set, candidate_set.exploration, candidates, commit=commit)
+        exploration = None if anyway or pinned else candidate_set.exploration
+        if exploration is not None and exploration.is_due:
+            self._explore(request, candidate_set, exploration, candidates, commit=commit)
         if commit:
-            candidate_set.strategy.chosen(candidates.offers[candidates.first])
+            chosen = candidates.offers[candidates.first]
+            candidate_set.strategy.chosen(chosen)
+            if exploration is not None:
+                exploration.routed(chosen.provider)
             if outlook is not None:
                 self.caches.expect(request.request_id, outlook)
         if anyway:
             candidates.are_tried_anyway(self._unavailable(), _EARLY, _COOLED)
-        return Routing(
-            strategy=candidate_set.strategy.name,
-            policy=candidate_set.policy,
-            model=candidate_set.model,
-            expected_input_tokens=int(expected.input + 0.5),
-            expected_output_tokens=int(expected.output + 0.5),
-            candidates=candidates,
-            excluded=_excluded(left_out, request),
-            policy_reason=policy_reason,
-            reuse=None if outlook is None else reuse_of(outlook),
+        return Routing(  # with names for the arguments, it would take twice as long
+            candidate_set.strategy.name,
+            candidate_set.policy,
+            candidate_set.model,
+            int(expected.input + 0.5),
+            int(expected.output + 0.5),
+            candidates,
+            candidate_set.excluded if left_out is candidate_set.left_out else _excluded(left_out, request),
+            policy_reason,
+            None if outlook is None else reuse_of(outlook),
         )
 
     def _explore(
@@ -224,8 +228,8 @@ class Router:
         *,
         commit: bool,
     ) -> None:
-        """Move an offer that may have become cheaper to the front, if one is due."""
-        place = exploration.pick(candidates, candidate_set.last) if exploration.is_due else None
+        """Move an offer that may have become cheaper to the front, if one is worth it."""
+        place = exploration.pick(candidates, candidate_set.last)
         if place is not None:
             extra = candidates.weights[place] - candidates.weights[candidates.first]
             candidates.put_first(place, NOTE)
@@ -234,8 +238,6 @@ class Router:
                 if len(self._explorations) >= _REMEMBERED:
                     self._explorations.clear()  # their requests never ended
                 self._explorations[request.request_id] = (exploration, candidates.offers[place].provider, extra)
-        if commit:
-            exploration.routed(candidates.offers[candidates.first].provider)
 
     def _last_resort(self, left_out: LeftOut, *, last_resort: bool) -> list[str]:
         """Return the providers to try when all are unavailable or cooling down."""
@@ -310,8 +312,8 @@ class Router:
         """Tell exploration what a request cost, and the outcome if this request explored."""
         if candidate_set is not None and candidate_set.exploration is not None and record.cost_msats:
             candidate_set.exploration.spent(record.cost_msats)
-        exploration, provider, extra = self._explorations.pop(record.request_id, (None, "", 0.0))
-        if exploration is not None:
+        if record.request_id in self._explorations:
+            exploration, provider, extra = self._explorations.pop(record.request_id)
             answered = record.success and record.provider == routing.candidates[0].provider
             listed = record.cost_msats if record.list_cost_msats is None else record.list_cost_msats
             exploration.found(provider, extra, record.provider_cost_msats if answered else None, listed)
