@@ -105,12 +105,13 @@ class DetailScreen(Screen[None]):
     def paint(self) -> Iterator[None]:
         """Paint the bars and the lines."""
         show_standing(self._top, self._dashboard)
+        show_keys(self._bar, self, self._dashboard, {"range": ""})
+        yield
         if self._entry is None and self._item is not None:
             self._full = from_item(self._item)
         title: Line = (("Request in full", "title"),)
         note: Line = ((self._problem, "warn"),) if self._problem else ()
         self._scroller.show(self._body(max(self._scroller.size.width - 4, 20)), title, note)
-        show_keys(self._bar, self, self._dashboard, {"range": ""})
         yield
 
     def _body(self, width: int) -> list[Line]:

@@ -29,6 +29,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from tests.perf.bench import process, targets
 from tests.perf.bench.load import Job
@@ -73,13 +74,13 @@ class Watched:
             self.type(key)
             time.sleep(0.3)
 
-    def ask(self) -> dict[str, list[float]]:
+    def ask(self) -> dict[str, Any]:
         """The probe's figures since the last time."""
         self.report.unlink(missing_ok=True)
         os.kill(self.pid, signal.SIGUSR1)
         while not self.report.exists():
             time.sleep(0.005)
-        answer: dict[str, list[float]] = json.loads(self.report.read_text())
+        answer: dict[str, Any] = json.loads(self.report.read_text())
         return answer
 
     def read(self) -> None:

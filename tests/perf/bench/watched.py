@@ -1,22 +1,67 @@
-"""arbstr with a probe in its loop: `python -m tests.perf.bench.watched serve|tui CONFIG REPORT`.
+"""arbstr with a probe in its loop: `python -m tests.perf.bench.watched serve|tui|tui-held CONFIG REPORT`.
 
 On SIGUSR1 it writes to REPORT how late the loop was since the last time, and for how long painting held it, in
-milliseconds, and starts over.
+milliseconds, and starts over. `tui-held` also says what held the loop, and for how long, in CPU time: other programs on
+the machine make that no longer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import sys
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 TICK_S = 0.002
+LEAST_HOLD_MS = 0.5  # shorter ones are not told apart
+
+
+class Holds:
+    """What held the loop: the longest CPU time of a callback or a task's step by its name, and all that were long."""
+
+    def __init__(self) -> None:
+        self.longest_ms: dict[str, float] = {}
+        self.all_ms: list[float] = []
+        self._collecting_since = 0.0
+
+    def install(self) -> None:
+        """Measure all callbacks of loops in plain Python."""
+        run = asyncio.Handle._run
+
+        def measured(handle: Any) -> None:
+            began = thread_time()
+            run(handle)
+            took_ms = (thread_time() - began) * 1000
+            if took_ms >= LEAST_HOLD_MS:
+                name = _name(handle._callback)
+                self.longest_ms[name] = max(self.longest_ms.get(name, 0.0), took_ms)
+                self.all_ms.append(took_ms)
+
+        gc.callbacks.append(self._collected)
+        asyncio.Handle._run = measured  # type: ignore[assignment,method-assign]  # what runs a callback
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        now = thread_time()
+        if phase == "stop":
+            name = f"a collection of generation {info['generation']}"
+            self.longest_ms[name] = max(self.longest_ms.get(name, 0.0), (now - self._collecting_since) * 1000)
+        self._collecting_since = now
+
+    def clear(self) -> None:
+        self.longest_ms, self.all_ms = {}, []
+
+
+def _name(callback: Any) -> str:
+    task = getattr(callback, "__self__", None)
+    if isinstance(task, asyncio.Task):
+        return str(getattr(task.get_coro(), "__qualname__", task.get_name()))
+    return str(getattr(callback, "__qualname__", callback))
 
 
 class Probe:
@@ -26,6 +71,7 @@ class Probe:
         self._report = report
         self._late_ms: list[float] = []
         self.frame_budget: Any = None
+        self.holds = Holds()
 
     async def run(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.tell)
@@ -37,9 +83,19 @@ class Probe:
     def tell(self) -> None:
         holds = [] if self.frame_budget is None else [seconds * 1000 for seconds in self.frame_budget.holds]
         half = self._report.with_suffix(".half")
-        half.write_text(json.dumps({"late_ms": self._late_ms, "holds_ms": holds}))
+        half.write_text(
+            json.dumps(
+                {
+                    "late_ms": self._late_ms,
+                    "holds_ms": holds,
+                    "held_ms": self.holds.all_ms,
+                    "longest_ms": self.holds.longest_ms,
+                }
+            )
+        )
         half.rename(self._report)
         self._late_ms = []
+        self.holds.clear()
         if self.frame_budget is not None:
             self.frame_budget.holds.clear()
 
@@ -50,7 +106,9 @@ async def watched(kind: str, config: Path, report: Path) -> int:
     from arbstr.runtime import lifecycle
 
     probe = Probe(report)
-    if kind == "tui":
+    if kind == "tui-held":
+        probe.holds.install()
+    if kind != "serve":
         from tui import run
         from tui.app import Dashboard
 
@@ -63,7 +121,7 @@ async def watched(kind: str, config: Path, report: Path) -> int:
     task = asyncio.create_task(probe.run())
     load = partial(resolve, os.environ, config=config)
     try:
-        return await (lifecycle._tui(load(), load) if kind == "tui" else lifecycle._serve(load(), load))
+        return await (lifecycle._serve(load(), load) if kind == "serve" else lifecycle._tui(load(), load))
     finally:
         task.cancel()
 
@@ -72,7 +130,8 @@ def main() -> int:
     """The command."""
     from arbstr.runtime import lifecycle
 
-    return lifecycle.run(watched(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+    kind, run = sys.argv[1], asyncio.run if sys.argv[1] == "tui-held" else lifecycle.run
+    return run(watched(kind, Path(sys.argv[2]), Path(sys.argv[3])))
 
 
 if __name__ == "__main__":
