@@ -247,6 +247,16 @@ def header(layout: Layout, sorted_by: str = "", arrow: str = "") -> Line:
     return (("  ".join(titles), "muted"),)
 
 
+def title_at(layout: Layout, cell: int) -> str | None:
+    """Return the title of the column that a cell of a table's line belongs to; None beside all columns."""
+    left = 0
+    for column, width in layout:
+        if left <= cell < left + width + GAP:
+            return column.title
+        left += width + GAP
+    return None
+
+
 def cells(layout: Layout, row: Cells) -> Line:
     """Return a table's line: `row` has each column's span by title; missing ones are blank."""
     spans: list[Span] = []

@@ -215,8 +215,11 @@ class MoneyScreen(DashboardScreen):
         self._table.deselect()
 
     def action_group(self, by: int) -> None:
-        """Group the table by something else."""
-        self._by = BY[(BY.index(self._by) + by) % len(BY)]
+        """Group the table by what comes next, or before."""
+        self._group(BY[(BY.index(self._by) + by) % len(BY)])
+
+    def _group(self, by: GroupBy) -> None:
+        self._by = by
         self._sort = GroupSort("" if self._by in TIMES else "sats")
         self._table.deselect()
         self._activate(self._table)
@@ -227,6 +230,16 @@ class MoneyScreen(DashboardScreen):
         """Sort the table by its next column."""
         sorts = SORTS if self._by in TIMES else SORTS[1:]
         self._sort = GroupSort(sorts[(sorts.index(self._sort.by) + 1) % len(sorts)])
+        self._table.deselect()
+        self.repaint()
+
+    def _sort_by(self, column: str) -> None:
+        """Sort the table by a column, or by time, in its order or again the other way round."""
+        by = next((each for each in SORTS if column == (each or self._by)), None)
+        if by is None or (not by and self._by not in TIMES):
+            self.notify(f"{column} has no order: {', '.join(SORTS[1:])} have", markup=False)
+            return
+        self._sort = GroupSort(by, not self._sort.down if by == self._sort.by else True)
         self._table.deselect()
         self.repaint()
 
@@ -288,6 +301,10 @@ class MoneyScreen(DashboardScreen):
     @on(Panel.Picked)
     async def _picked(self, event: Panel.Picked) -> None:
         panel = event.panel
+        if panel is self._table and (by := self._table.group_at(event.index, event.column)) is not None:
+            self._group(by)
+        if panel is self._table and (column := self._table.column_at(event.index, event.column)) is not None:
+            self._sort_by(column)
         place = panel.row_at(event.index) if isinstance(panel, RowsPanel) else None
         if place is None or not isinstance(panel, RowsPanel):
             return

@@ -170,13 +170,20 @@ class GroupTable(RowsPanel):
             arrow="▼" if sort.down else "▲",
         )
 
+    def group_at(self, line: int, cell: int) -> GroupBy | None:
+        """Return the grouping whose name is at a place of the panel's upper edge."""
+        left = 2
+        for text, _ in self._title if line == 0 else ():
+            left += len(text)
+            if cell < left:
+                return next((each for each in BY if each == text.strip()), None)
+        return None
+
 
 def _tabs(by: GroupBy, *, wide: bool) -> Line:
     """Return the title: what can be grouped by, and by what it is."""
-    if not wide:
-        return (("By ", "muted"), (by, "title"))
-    chosen: Line = ((f" {by}", "title"),)
-    return (("By", "muted"), *(span for each in BY for span in (chosen if each == by else ((f" {each}", "muted"),))))
+    names = BY if wide else (by,)
+    return (("By", "muted"), *((f" {each}", "title" if each == by else "muted") for each in names))
 
 
 def span_words(by: GroupBy, range_name: str) -> str:

@@ -15,7 +15,6 @@ from tui.model.request_row import brief, overcharge, overcharged
 from tui.model.speed import tokens_per_second
 from tui.render.layout import (
     EMPTY,
-    GAP,
     Cells,
     Column,
     Layout,
@@ -28,6 +27,7 @@ from tui.render.layout import (
     framed,
     header,
     lay_out,
+    title_at,
     under_cursor,
 )
 from tui.widgets.panel import Panel
@@ -161,12 +161,8 @@ class LedgerPanel(Panel):
 
     def column_at(self, line: int, cell: int) -> str | None:
         """Return the title of the column whose title is at a place of the panel; None for what is no title."""
-        left = 2
-        for column, width in self._layout if line == 1 else ():
-            if left <= cell < left + width + GAP:
-                return "when" if column.title.startswith("when ") else column.title
-            left += width + GAP
-        return None
+        title = title_at(self._layout, cell - 2) if line == 1 else None
+        return "when" if title is not None and title.startswith("when ") else title
 
     def place_at(self, line: int) -> int:
         """Return the row that a position on the scroll bar stands for."""

@@ -17,6 +17,7 @@ from tui.render.layout import (
     header,
     lay_out,
     ruled,
+    title_at,
     under_cursor,
 )
 from tui.widgets.panel import Panel
@@ -54,6 +55,7 @@ class RowsPanel(Panel):
         self._key: str | None = None
         self._place = 0
         self._top = 0
+        self._layout: Layout = ()  # as drawn
         self.active = False
 
     def show_rows(
@@ -117,6 +119,10 @@ class RowsPanel(Panel):
         place = line - self._above + self._top
         return place if line >= self._above and place < len(self._rows) else None
 
+    def column_at(self, line: int, cell: int) -> str | None:
+        """Return the title of the column whose title is at a place of the panel; None for what is no title."""
+        return title_at(self._layout, cell - self._left) if self.titled and line == 1 else None
+
     # ── drawing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -131,6 +137,10 @@ class RowsPanel(Panel):
     @property
     def _above(self) -> int:
         return 1 + self.titled
+
+    @property
+    def _left(self) -> int:
+        return 1 + self._boxed
 
     @property
     def page(self) -> int:
@@ -153,10 +163,11 @@ class RowsPanel(Panel):
         self._top = min(max(self._top, self._place - page + 1), self._place, max(len(self._rows) - page, 0))
 
     def _body(self, width: int, page: int) -> list[Line]:
+        self._layout = ()
         if not self._rows:
             return [((self._hint, "muted"),)]
         shown = self._rows[self._top : self._top + page]
-        layout = lay_out(self._columns, width, [row.cells for row in shown], sorted_by=self._sorted_by)
+        layout = self._layout = lay_out(self._columns, width, [row.cells for row in shown], sorted_by=self._sorted_by)
         lines = [self.line(row, layout) for row in shown]
         if self.active:
             place = self._place - self._top

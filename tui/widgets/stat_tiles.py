@@ -86,7 +86,7 @@ def _budget(budget: BudgetStatus, going: Pace, view: DashboardView, zone: tzinfo
         (
             ((pace_bar(going, _PACE_CELLS), role), (" ", "text"), (percent(going.share, 0), role)),
             lasts(going, view.at_ms, zone, refuses=refuses),
-            ((left, "text"), (" left", "text"), (" of ", "muted"), (limit, "muted")),
+            ((left, "text"), (" left", "text"), (f" of {limit}", "muted")),
             at_reset,
             ((ends, "muted"),) if going.at_reset is not None else EMPTY,
         ),

@@ -939,6 +939,30 @@ async def test_sorting_money() -> None:
         await each.shows("requests ▲")
 
 
+async def test_a_click_on_a_title_of_money_sorts_by_it_and_one_on_a_grouping_groups() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("4")
+        await each.shows("sats ▼", "gpt-4o-mini")
+        await settled(each)
+
+        async def click(word: str) -> None:
+            lines = each.text.splitlines()
+            top = next(y for y, text in enumerate(lines) if "By model" in text)
+            y = next(y for y in (top, top + 1) if f" {word} " in lines[y])
+            await each.pilot.click(offset=(lines[y].index(f" {word} ") + 1, y))
+
+        await click("each")
+        await each.shows("each ▼")
+        await click("each")
+        await each.shows("each ▲")
+        await click("share")
+        await each.shows("share has no order")
+        await click("hour")
+        await each.shows("hour ▼", "last 24 h, UTC")
+        await click("provider")
+        await each.shows("sats ▼", "last 1 h")
+
+
 async def test_a_selected_line_of_money_stays_selected_when_others_overtake_it() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("4")
