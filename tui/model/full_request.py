@@ -50,6 +50,11 @@ class FullRequest:
     cache_saved_msats: int | None = None
     switching_msats: int | None = None
 
+    @property
+    def never_sent(self) -> bool:
+        """Whether it was refused before any provider was asked, so that it cost nothing."""
+        return self.success is False and self.provider is None and not self.attempts and self.cost_msats is None
+
 
 def _names(kind: type[FullRequest | Entry | RequestRecord]) -> set[str]:
     return {each.name for each in fields(kind)}

@@ -25,7 +25,8 @@ def attempt_lines(request: FullRequest, width: int) -> list[Line]:
     """Return a table of the attempts; a message that has no room beside its attempt is below it."""
     title: Line = (("Attempts", "title"),)
     if not request.attempts:
-        return [title, (("no attempt was recorded", "muted"),)]
+        none = "no provider was asked" if request.never_sent else "no attempt was recorded"
+        return [title, ((none, "muted"),)]
     rows = [_cells(number, each) for number, each in enumerate(request.attempts, 1)]
     layout = lay_out(_COLUMNS, width, rows)
     room = next((cells_ for column, cells_ in layout if column.title == "over time"), 0)

@@ -105,6 +105,11 @@ def _error(request: FullRequest, width: int) -> list[Line]:
 
 
 def _figures(request: FullRequest) -> list[Line]:
+    if request.never_sent:
+        return [
+            _field("Refused after", duration(request.latency_ms)),
+            _field("Cost", "nothing", note="no provider was asked"),
+        ]
     first = "First byte after" if request.streaming else "Answered after"
     lines = [_field(first, duration(request.latency_ms))]
     if request.stream_duration_ms is not None:

@@ -29,7 +29,7 @@ _LABEL = 9
 def routing_lines(request: FullRequest, width: int) -> list[Line]:
     """Return the decision: what was expected, what each candidate asked then, and who was left out."""
     routing = request.routing
-    title: Line = (("Why this provider", "title"),)
+    title: Line = (("Who could have been asked" if request.never_sent else "Why this provider", "title"),)
     if not routing:
         return [title, (("the decision was not recorded", "muted"),)]
     head: list[Line] = [

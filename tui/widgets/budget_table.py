@@ -67,7 +67,9 @@ def forecast(budget: BudgetStatus, going: Pace, at_reset: str, now_ms: int, zone
         return ("spent", "bad")
     if going.empty_at_ms is not None:
         early_ms = budget.resets_at_ms - going.empty_at_ms
-        early = f"{age(early_ms)} early" if early_ms >= MINUTE_MS else "as it resets"
+        if early_ms < MINUTE_MS:
+            return ("empty as it resets", "text")
+        early = f"{age(early_ms)} early"
         role: Role = "warn" if going.empty_at_ms - now_ms < SOON_MS else "text"
         return (f"empty {day_or_time(going.empty_at_ms, now_ms, zone)}, {early}", role)
     if going.at_reset is None:

@@ -40,6 +40,7 @@ MOST_FORECAST = 10.0  # of a budget: more only says that the first minutes were 
 MOST_KINDS = 3  # of failures
 _PACE_CELLS = 12
 _TILE_CELLS = 20  # inside of a box on 120 columns
+_LEAST_NAME = 8  # cells
 
 
 def tiles(
@@ -138,7 +139,9 @@ def _runway(view: DashboardView) -> list[tuple[str, Line]]:
 
 def _lasting(view: ProviderView, hours: float) -> Line:
     left, name = uptime(hours * HOUR_MS), view.status.name
-    name = fit(name, min(cell_len(name), _TILE_CELLS - 1 - len(left)))
+    room = _TILE_CELLS - len(f" lasts {left}")
+    room = room if room >= _LEAST_NAME else _TILE_CELLS - len(f" {left}")  # where the word has no room
+    name = fit(name, min(cell_len(name), room))
     return ((name, "muted"), (" lasts", "muted"), (f" {left}", "warn" if view.low else "text"))
 
 

@@ -144,3 +144,19 @@ def test_everything_fits_and_nothing_is_lost_at_any_width() -> None:
         lines = request_lines(from_item(record), width, UTC)
         assert all(width_of(line) <= width for line in lines if width >= 56), width
         assert set(said.split()) <= set(" ".join(texts(lines)).split()), width
+
+
+def test_of_a_request_that_was_refused_before_anybody_was_asked_it_is_said_that_it_cost_nothing() -> None:
+    record = Traffic().request(NOON)[1].record
+    refused = replace(
+        record, success=False, error_status=402, error_message="The budget is spent.", provider=None, attempts=(),
+        cost_msats=None, list_cost_msats=None, provider_cost_msats=None, latency_ms=3,
+    )  # fmt: skip
+    text = "\n".join("".join(part for part, _ in line) for line in request_lines(from_item(refused), 116, UTC))
+    for said in (
+        "Refused after     3 ms",
+        "Cost              nothing  no provider was asked",
+        "Who could have been asked",
+    ):
+        assert said in text
+    assert "not known" not in text

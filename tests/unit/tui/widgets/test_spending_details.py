@@ -59,7 +59,7 @@ DAY = BudgetStatus("global", "day", 40_000_000, 0, 50_000_000, NOON + 9 * HOUR_M
     [
         (Pace(0.8, 0.6, NOON + 2 * HOUR_MS + 29 * MINUTE_MS, 1.5), ("empty 16:31, 6 h early", "text")),
         (Pace(0.8, 0.6, NOON + 29 * MINUTE_MS, 3.0), ("empty 14:31, 8 h early", "warn")),
-        (Pace(0.8, 0.6, NOON + 9 * HOUR_MS - 900, 1.0), ("empty 23:02, as it resets", "text")),
+        (Pace(0.8, 0.6, NOON + 9 * HOUR_MS - 900, 1.0), ("empty as it resets", "text")),
         (Pace(0.8, 0.6, None, 0.9), ("45,000 at reset", "text")),
         (Pace(0.8, 0.6), ("rate unknown", "muted")),
         (Pace(1.0, 0.6, None, 1.2), ("spent", "bad")),

@@ -109,12 +109,13 @@ def test_the_balance_that_is_empty_first_says_how_long_it_lasts() -> None:
         assert lines[2][-1][1] == role
 
 
-def test_a_name_that_is_long_leaves_room_for_how_long_its_balance_lasts() -> None:
+@pytest.mark.parametrize(("free_msats", "said"), [(1_200, "a-provide… lasts 7 m"), (30_000, "a-provider… 3 h 00 m")])
+def test_a_name_that_is_long_leaves_room_for_how_long_its_balance_lasts(free_msats: int, said: str) -> None:
     source = FakeSource()
-    held = Balance("known", free_msats=30_000, hourly_msats=10_000)
+    held = Balance("known", free_msats=free_msats, hourly_msats=10_000)
     source.providers = {"long": replace(source.providers["alpha"], name="a-provider-of-a-long-name", balance=held)}
     tile = shown(ViewModel(source.snapshot()).view(NOON))["Burn"]
-    assert texts([squeezed(line, 20) for line in tile.lines])[2] == "a-provider… 3 h 00 m"
+    assert texts([squeezed(line, 20) for line in tile.lines])[2] == said
 
 
 def day_budget(spent: int, scope: str = "global", resets_in_ms: int = 12 * HOUR_MS) -> BudgetStatus:
