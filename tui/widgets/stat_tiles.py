@@ -199,7 +199,7 @@ def over_rates(cost_msats: int, listed_msats: int) -> Span:
 def _saved(view: DashboardView, window: Aggregate | None, range_: Range, zone: tzinfo | None) -> Tile:
     totals, span = view.counted, f"since {_since(view, zone)}"
     saved, paid = totals.saved_vs_median_msats, totals.compared_msats
-    if not totals.requests:
+    if not paid and not saved and not totals.cached_tokens:
         return Tile("Saved", span, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
     recent = None if window is None else window.saved_vs_median_msats
     amount, lately, gain, loss = sats_alike([saved, recent, totals.cache_saved_msats, totals.switching_msats])

@@ -107,6 +107,16 @@ def test_of_many_troubles_the_gravest_are_said_whole_and_the_others_counted(widt
     assert "…" not in text
 
 
+def test_where_no_provider_serves_that_is_the_gravest_trouble() -> None:
+    source = FakeSource()
+    source.providers = {name: replace(each, state="open") for name, each in source.providers.items()}
+    source.alerts = (Alert("provider_down", "alpha", NOON),)
+    text = top(ViewModel(source.snapshot()).view(NOON), 80)
+    assert text.index("no provider serves") < text.index("alpha down")
+    source.providers = {}
+    assert "no provider serves: none is configured" in top(ViewModel(source.snapshot()).view(NOON), 80)
+
+
 def test_names_in_a_row_are_counted_where_they_are_long() -> None:
     source = FakeSource()
     names = ["a-provider-with-a-name", "another-provider", "and-one-more"]

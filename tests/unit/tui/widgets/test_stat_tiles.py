@@ -92,6 +92,10 @@ def test_burn_stands_beside_the_mean_of_the_day(day_msats: int, said: str, role:
     assert lines[1][-1][1] == role
 
 
+def test_failures_alone_are_nothing_to_compare() -> None:
+    assert texts(shown(view_of(requests=6, succeeded=0))["Saved"].lines)[:2] == ["–", "nothing to compare"]
+
+
 def test_a_day_of_which_little_is_known_is_no_mean() -> None:
     burn = Burn(380_000, 10 * MINUTE_MS, 380_000, 12 * MINUTE_MS)
     assert texts(shown(view_of(), burn=burn)["Burn"].lines)[1] == "24 h –"
