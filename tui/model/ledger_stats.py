@@ -245,7 +245,7 @@ class StatsPoller:
         if chart is None:
             return lately
         others = [] if chart is minutes else lately
-        return [*((chart, start) for start in chart.unsettled(now)), *others]
+        return [*others, *((chart, start) for start in chart.unsettled(now))]  # a few, of which the burn is made, first
 
     async def _series(self, since_ms: int, now_ms: int, group: GroupBy, model: str | None = None) -> Stats:
         """Query up to the current hour or day, even if it has no requests yet."""

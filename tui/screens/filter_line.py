@@ -75,8 +75,9 @@ class TypedLine(Input):
         """Recall an earlier or later filter; after the last, what had been typed."""
         if self._back == 0:
             self._draft = self.value
-        self._back = min(max(self._back + by, 0), len(self._history))
-        self.value = self._history[-self._back] if self._back else self._draft
+        past = [each for each in self._history if each != self._draft]
+        self._back = min(max(self._back + by, 0), len(past))
+        self.value = past[-self._back] if self._back else self._draft
         self.cursor_position = len(self.value)
 
 

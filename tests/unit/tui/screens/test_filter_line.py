@@ -177,6 +177,10 @@ async def test_the_arrows_bring_back_earlier_filters_also_those_of_the_feed() ->
         await each.until(lambda: line(each) == "model:claude")
         await each.press("down", "down")
         await each.until(lambda: line(each) == "draft")
+        await each.press("escape")
+        await filtered(each, "provider:beta")
+        await each.press("slash", "up")
+        await each.until(lambda: line(each) == "model:claude")  # the one that is there already would be no other
 
 
 async def test_keys_type_into_no_line_that_cannot_be_seen() -> None:
