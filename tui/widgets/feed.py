@@ -32,6 +32,7 @@ FALLEN = "⤷"  # how many attempts failed before the provider that is named
 
 COST = " "  # the column of bars beside what requests cost
 LONGEST_PROVIDER = 24  # cells; who answered is not cut to make room for anything else
+_LEAST_ERROR = 16  # cells: less would say nothing
 
 COLUMNS = (
     Column("time", 8, exact=True),
@@ -123,9 +124,11 @@ def feed_lines(rows: Sequence[RequestRow], width: int, now_ms: int, zone: tzinfo
 
 
 def _row_line(row: RequestRow, row_: Cells, layout: Layout) -> Line:
-    """Return a row's line; a failed one has its error in place of missing figures."""
-    failed = row.error and row.cost_msats is None
-    return (failed and cells_until(layout, row_, ("tokens",), row.error, 0)) or cells(layout, row_)
+    """Return a row's line; a failed one has its error in place of missing figures, or of the time that it took."""
+    if not row.error or row.cost_msats is not None:
+        return cells(layout, row_)
+    said = cells_until(layout, row_, ("tokens",), row.error, 0)
+    return said or cells_until(layout, row_, ("whole",), row.error, _LEAST_ERROR) or cells(layout, row_)
 
 
 def _so_far(row: RequestRow, row_: Cells, titles: Container[str]) -> Span:

@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 from arbstr.ledger.model import Aggregate
 from arbstr.types import Balance
-from tui.format import NOTHING, age, count, duration, percent, rates_alike, sats_alike, sats_round, shown, stamp
+from tui.format import NOTHING, age, clock, count, duration, percent, rates_alike, sats_alike, sats_round, shown, stamp
 from tui.model.groups import Groups
 from tui.model.provider_view import HealthChange, ProviderView
 from tui.model.request_row import OVERCHARGE
@@ -292,7 +292,10 @@ def history_lines(view: ProviderView, now_ms: int, zone: tzinfo | None, width: i
     ]
     if not view.health_changes:
         return [*lines, EMPTY, (("no change of health since the dashboard began", "muted"),)]
-    return [*lines, EMPTY, *(_change_line(each, zone) for each in view.health_changes)]
+    times = [_when(each.at_ms, now_ms, zone) for each in view.health_changes]
+    width = max(map(len, times))
+    changes = zip(times, view.health_changes, strict=True)
+    return [*lines, EMPTY, *(_change_line(f"{at:<{width}}", each) for at, each in changes)]
 
 
 def _outcomes(view: ProviderView, width: int) -> list[Line]:
@@ -326,10 +329,16 @@ def _speed_lines(view: ProviderView) -> list[Line]:
     return lines
 
 
-def _change_line(change: HealthChange, zone: tzinfo | None) -> Line:
+def _when(at_ms: int, now_ms: int, zone: tzinfo | None) -> str:
+    """Return the time of day, and before it the date unless that is today's."""
+    today = stamp(at_ms, zone)[:10] == stamp(now_ms, zone)[:10]
+    return clock(at_ms, zone) if today else stamp(at_ms, zone)
+
+
+def _change_line(at: str, change: HealthChange) -> Line:
     words: dict[str, Span] = {"closed": ("● ok", "good"), "open": ("✕ open", "bad"), "half_open": ("◐ probing", "warn")}
     word = words[change.state] if change.in_rotation else ("○ taken out", "muted")
-    return ((f"{stamp(change.at_ms, zone)}  ", "muted"), (f"{word[0]:<11} ", word[1]), (change.reason, "text"))
+    return ((f"{at}  ", "muted"), (f"{word[0]:<11} ", word[1]), (change.reason, "text"))
 
 
 def _field(label: str, value: str, role: Role = "text") -> Line:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.clock import DAY_MS
 from arbstr.events import OverchargeFound
 from arbstr.ledger.model import Aggregate, Entry
 from arbstr.logs.ring import LogRing
@@ -21,6 +22,7 @@ from tui.model.feed import Feed
 from tui.model.full_request import from_item
 from tui.model.ledger_stats import RANGES, LedgerStats
 from tui.model.log_view import LogView
+from tui.model.provider_view import HealthChange
 from tui.model.request_row import _IN_BOTH, InFlightRequest, RequestRow, State, by_rates, overcharge, row_of
 from tui.model.time_series import Chart
 from tui.model.view_model import ViewModel
@@ -168,6 +170,14 @@ def test_a_provider_in_full() -> None:
     history = "\n".join(texts(history_lines(gamma, NOON, UTC, 100)))
     assert "open 12 s" in history
     assert "4 failures in a row" in history
+
+
+def test_changes_of_health_have_a_date_where_it_is_not_todays() -> None:
+    (provider,) = [each for each in ViewModel(lived_in().snapshot()).view(NOON).providers if each.key == "alpha"]
+    changes = tuple(HealthChange(NOON - ago_ms, "open", True, "it failed") for ago_ms in (60_000, DAY_MS))
+    recent, old = texts(history_lines(replace(provider, health_changes=changes), NOON, UTC, 100))[-2:]
+    assert recent.startswith("14:01:11             ✕ open")
+    assert old.startswith("2025-03-13 14:02:11  ✕ open")
 
 
 def test_a_provider_without_a_list_takes_every_model() -> None:
@@ -359,6 +369,17 @@ def test_the_one_who_answered_is_named_and_how_many_failed_before() -> None:
         assert "mock-magn" in text
         assert "⤷2" in text
         assert "thrifty" not in text
+
+
+@pytest.mark.parametrize(
+    ("width", "said"), [(118, "connection refused"), (98, "connection refused"), (78, "connection refus…"), (56, "–")]
+)
+def test_why_a_request_failed_is_said_wherever_there_is_room_for_it(width: int, said: str) -> None:
+    row = RequestRow(
+        "r", NOON, "gpt-4o", False, "failed", ("alpha",), None, 2, elapsed_ms=900, error="connection refused"
+    )
+    (text,) = texts(feed_lines([row], width, NOON, UTC)[1])
+    assert text.endswith(said)
 
 
 def test_a_finished_request_shows_when_it_ended_and_a_running_one_when_it_came() -> None:
