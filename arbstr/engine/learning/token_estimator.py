@@ -47,7 +47,7 @@ class TokenEstimator:
         self._ratios: BoundedDict[str | None, _Mean] = BoundedDict(_Mean)
 
     def predict(
-        self, policy: str | None, model: str, chars: int, max_tokens: int | None, *, images: int = 0, choices: int = 1
+        self, policy: str | None, model: str, chars: int, max_tokens: int | None, images: int = 0, choices: int = 1
     ) -> tuple[float, float]:
         """Return the expected input and output tokens of a request with `chars` characters of text, and images.
 

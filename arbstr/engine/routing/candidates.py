@@ -32,7 +32,7 @@ class CandidateSet:
     they sell. `pins_sessions`: a conversation stays at its provider. `has_caches`: an offer asks less for what its
     prompt cache has, `writes_caches`: one asks more for what it writes there; `counts_caches`: that may decide the
     order; `savings` are what the caches save. `has_funds`: what can be spent at a provider is limited. `reads_lists`: a
-    price is from a provider's list.
+    price is from a provider's list. `ages_at_s` is when the first of the offers is due.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class CandidateSet:
         self.counts_caches = affinity != "none" and strategy.name == Cheapest.name
         self.has_funds = any(offer.funds is not None for offer in self.offers)
         self.reads_lists = any(offer.reading is not None for offer in self.offers)
-        self._ages_at_s = -math.inf
+        self.ages_at_s = -math.inf
         self._version = self.offers[0].version if self.offers else Version()
         self._columns, self._columns_version = columns_of(self.offers), self._version.count
         self.savings = Savings(self.offers, self._version)
@@ -82,11 +82,10 @@ class CandidateSet:
 
     def age(self, now_s: float) -> None:
         """Age those offers that are due."""
-        if now_s >= self._ages_at_s:
-            for offer in self.offers:
-                if now_s >= offer.ages_at_s:
-                    offer.age(now_s)
-            self._ages_at_s = min((offer.ages_at_s for offer in self.offers), default=math.inf)
+        for offer in self.offers:
+            if now_s >= offer.ages_at_s:
+                offer.age(now_s)
+        self.ages_at_s = min((offer.ages_at_s for offer in self.offers), default=math.inf)
 
     def cost_violation(self, cost_msats: float) -> str:
         """Return the reason for excluding an offer that is expected to cost more than `max_msats`."""

@@ -66,11 +66,12 @@ class Ranker:
             candidate_set.model,
             request.prompt_chars,
             request.max_tokens,
-            images=request.prompt_images,
-            choices=request.choices,
+            request.prompt_images,
+            request.choices,
         )
         now_s = self._clock()
-        candidate_set.age(now_s)
+        if now_s >= candidate_set.ages_at_s:
+            candidate_set.age(now_s)
         outlook = None if request.prefix is None else self._caches.look(request, candidate_set, tokens, answer, now_s)
         if outlook is not None:
             answer = outlook.output_tokens

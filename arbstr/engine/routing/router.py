@@ -187,14 +187,14 @@ class Router:
         next: this method then calls itself with those as `anyway`.
         """
         expected, candidates, left_out, outlook = self._ranker.rank(request, candidate_set, anyway)
-        if not candidates:
+        if not candidates.offers:
             fallbacks = self._last_resort(left_out, last_resort=last_resort)
             if fallbacks:
                 return self._rank(request, candidate_set, policy_reason, commit, anyway=fallbacks)
             raise self._refusal(request, candidate_set, left_out)
         if candidate_set.last:
             candidates.put_last(candidate_set.last)
-        pinned = self._pins.put_first(request.session, candidate_set, candidates)
+        pinned = candidate_set.pins_sessions and self._pins.put_first(request.session, candidate_set, candidates)
         exploration = None if anyway or pinned else candidate_set.exploration
         if exploration is not None and exploration.is_due:
             self._explore(request, candidate_set, exploration, candidates, commit=commit)
