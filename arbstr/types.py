@@ -6,6 +6,7 @@ same number in millisats per token. Instants are milliseconds since the Unix epo
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -190,6 +191,14 @@ class Candidate(NamedTuple):
     price: Price | None = None
     price_age_s: int | None = None
     cached_tokens: int = 0
+
+
+class Candidates(Sequence[Candidate]):
+    """Candidates in the order in which they are tried, each made when it is looked at."""
+
+    @abstractmethod
+    def rows(self) -> Sequence[tuple[object, ...]]:
+        """Return all of them at once as tuples without names, prices too: what is written of every request."""
 
 
 @value_object

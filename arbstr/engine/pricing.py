@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from arbstr.types import Rates, Usage
 
 
@@ -22,6 +24,17 @@ def cost_msats(rates: Rates, usage: Usage) -> int | None:
         left = max(input_tokens - usage.cached_tokens, 0)
         total += min(usage.cache_write_tokens, left) * (at_write - at_input)
     return -(-total // rates.unit)
+
+
+def costs_msats(asked: Sequence[Rates], usage: Usage) -> list[int]:
+    """Return the list costs of a request at several providers, in whole msats; zeros where its tokens are unknown."""
+    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+    if usage.cached_tokens or usage.cache_write_tokens or input_tokens is None or output_tokens is None:
+        return [cost_msats(rates, usage) or 0 for rates in asked]
+    return [
+        -(-(base + input_tokens * at_input + output_tokens * at_output) // unit)
+        for (at_input, at_output, base, _, _), unit in [(rates.whole, rates.unit) for rates in asked]
+    ]
 
 
 def cache_saved_msats(rates: Rates, usage: Usage) -> int | None:

@@ -19,7 +19,7 @@ from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.model import Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.sanitize import json_or_none
-from arbstr.types import Attempt, Candidate, Price, PriceSource, RequestRecord, Reuse, Routing
+from arbstr.types import Attempt, Candidate, Candidates, Price, PriceSource, RequestRecord, Reuse, Routing
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -370,8 +370,13 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
+def _plain(value: Any) -> Sequence[object]:
+    """Return what has no JSON of its own, candidates and their prices, as tuples without names."""
+    return value.rows() if isinstance(value, Candidates) else tuple(value)
+
+
 def _json(document: Any) -> str:
     try:
-        return orjson.dumps(document, default=tuple).decode()  # candidates are tuples with names
+        return orjson.dumps(document, default=_plain).decode()
     except TypeError:  # half a surrogate pair, or an integer beyond 64 bits: rare, and worth keeping
         return json.dumps(document, default=asdict)

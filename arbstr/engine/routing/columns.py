@@ -14,12 +14,13 @@ from arbstr.engine.routing.price_tag import Expected, PriceTag
 class Columns(NamedTuple):
     """Offers, and by the same places what they are compared by. No column ever changes.
 
-    See `Offer` for `prices` and `hidden` (empty where all providers count visible tokens alone). None charges more than
-    `dearest` times its rates.
+    See `Offer` for `listed`, `prices` and `hidden` (empty where all providers count visible tokens alone). None charges
+    more than `dearest` times its rates.
     """
 
     offers: Sequence[Offer]
     tags: Sequence[PriceTag]
+    listed: Sequence[tuple[float, float, float]]
     prices: Sequence[tuple[float, float, float]]
     hidden: Sequence[float]
     dearest: float
@@ -34,6 +35,13 @@ class Columns(NamedTuple):
             for (fee, per_input, per_output), hidden in zip(self.prices, self.hidden, strict=True)
         ]
 
+    def costs(self, expected: Expected) -> list[float]:
+        """Return what a request costs at each by its rates, in msats."""
+        tokens, answer, _ = expected
+        if self.hidden:
+            return [tag.cost(expected) for tag in self.tags]
+        return [fee + tokens * per_input + answer * per_output for fee, per_input, per_output in self.listed]
+
     def only(self, kept: Sequence[bool]) -> Columns:
         """Return some of the offers."""
         return columns_of(list(compress(self.offers, kept)))
@@ -41,7 +49,8 @@ class Columns(NamedTuple):
 
 def columns_of(offers: Sequence[Offer]) -> Columns:
     """Return offers in columns, as they are now."""
-    tags, prices = [offer.tag for offer in offers], [offer.prices for offer in offers]
+    tags, listed = [offer.tag for offer in offers], [offer.listed for offer in offers]
+    prices = [offer.prices for offer in offers]
     hidden = [offer.hidden for offer in offers]
     dearest = max([math.inf if tag.extra else tag.ratio for tag in tags], default=1.0)
-    return Columns(offers, tags, prices, [] if hidden.count(1.0) == len(hidden) else hidden, dearest)
+    return Columns(offers, tags, listed, prices, [] if hidden.count(1.0) == len(hidden) else hidden, dearest)

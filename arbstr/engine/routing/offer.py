@@ -41,16 +41,17 @@ class Version:
 
 
 class Offer:
-    """One provider selling one model. Rates in msats, as floats: for comparing, not for summing.
+    """One provider selling one model, at its `rates`.
 
-    Its real price is `rates * ratio + extra`, for `hidden` times the visible output tokens; for comparison that is
-    divided by `success`, the share of attempts that succeed. `tag` has all of it; what is compared are `prices`, per
-    request, input token and output token, and what an input token `saves` when it is read from the prompt `cache`: by
-    the rates that is `discount`, and what it would be expected to cost more to write it there, at most `surcharge`.
-    `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or `excluded` if they say
-    so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `reading` says since when
-    its price is known. `funds` are what can be spent at a node, and `terms` what it reserves for a request by.
-    All offers for a model share their `version`.
+    By these `listed` are the prices per request, input token and output token in msats, as floats: for comparing, not
+    for summing. Its real price is `rates * ratio + extra`, for `hidden` times the visible output tokens; for comparison
+    that is divided by `success`, the share of attempts that succeed. `tag` has all of it; what is compared are
+    `prices`, per request, input token and output token too, and what an input token `saves` when it is read from the
+    prompt `cache`: by the rates that is `discount`, and what it would be expected to cost more to write it there, at
+    most `surcharge`. `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or
+    `excluded` if they say so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due.
+    `reading` says since when its price is known. `funds` are what can be spent at a node, and `terms` what it reserves
+    for a request by. All offers for a model share their `version`.
     """
 
     __slots__ = (
@@ -60,7 +61,6 @@ class Offer:
         "_factor",
         "_free",
         "_policies",
-        "_rates",
         "_source",
         "_speed",
         "_tolerated",
@@ -71,10 +71,12 @@ class Offer:
         "excluded",
         "funds",
         "hidden",
+        "listed",
         "model",
         "overcharges",
         "prices",
         "provider",
+        "rates",
         "reading",
         "saves",
         "share",
@@ -117,10 +119,10 @@ class Offer:
         """Set what the provider asks, and where that comes from."""
         self._source: PriceSource = source
         self.reading = reading
-        self._rates = float(rates.base_fee), float(rates.input), float(rates.output)
+        self.rates, self.listed = rates, (float(rates.base_fee), float(rates.input), float(rates.output))
         self.discount = 0.0 if rates.cached_input is None else float(rates.input - rates.cached_input)
         self.surcharge = 0.0 if rates.cache_write is None else float(rates.cache_write - rates.input)
-        self._free = not any(self._rates)
+        self._free = not any(self.listed)
         self._judge()
         self._set_tag()
 
@@ -243,7 +245,7 @@ class Offer:
 
     def _set_tag(self) -> None:
         """Compute the attributes that routing reads, so that it only has to multiply."""
-        fee, input_rate, output_rate = self._rates
+        fee, input_rate, output_rate = self.listed
         ratio, success = self._charges.ratio, self._attempts.rate
         extra = self._charges.free_msats if self._free else 0.0
         hidden = self.hidden = self._counts.hidden
@@ -267,7 +269,7 @@ class Offer:
     def _price(self, extra: float) -> Price:
         if extra:
             return Price(0.0, 0.0, extra / 1000, "learned")
-        fee, input_rate, output_rate = self._rates
+        fee, input_rate, output_rate = self.listed
         return Price(input_rate, output_rate, fee / 1000, self._source)
 
     def _exceeds_tolerance(self) -> bool:

@@ -8,13 +8,13 @@ from typing import Any, overload
 
 from arbstr.engine.routing.columns import Columns
 from arbstr.engine.routing.price_tag import Expected
-from arbstr.types import Candidate
+from arbstr.types import Candidate, Candidates
 
 _DEMOTED, _LAST = 1, 2  # tiers: behind all others, and behind these
 _NONE: Mapping[int, float] = MappingProxyType({})
 
 
-class Ranked(Sequence[Candidate]):
+class Ranked(Candidates):
     """Candidates in order, as they were when the request was routed.
 
     As a rule the first one answers, and the others are looked at by the ledger alone, once the client has its answer.
@@ -144,6 +144,27 @@ class Ranked(Sequence[Candidate]):
             int(self.cached.get(place, 0)),
         )
 
+    def rows(self) -> list[tuple[object, ...]]:
+        """See `Candidates`."""
+        count, costs = len(self.tags), self.columns.costs(self._expected)
+        names, notes, prices = [], [], []
+        for tag in self.tags:
+            names.append(tag.provider)
+            notes.append(tag.note)
+            prices.append(tag.price[:])  # without names
+        cached, early = [0] * count, [False] * count
+        for place, difference in self.differences.items():
+            costs[place] += difference
+        for place, tokens in self.cached.items():
+            cached[place] = int(tokens)
+        for place, note in (self._notes or {}).items():
+            notes[place] = note
+        for place in self._early:
+            early[place] = True
+        ages = self.ages or [None] * count
+        rows = list(zip(names, costs, self.weights, notes, early, prices, ages, cached, strict=True))
+        return [rows[place] for place in self._places()]
+
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.tags)
@@ -180,10 +201,3 @@ class Ranked(Sequence[Candidate]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy them as a tuple."""
         return tuple, (list(self),)
-
-
-def providers_of(candidates: Sequence[Candidate]) -> list[str]:
-    """Return the providers of candidates, in any order."""
-    if isinstance(candidates, Ranked):
-        return [tag.provider for tag in candidates.tags]
-    return [candidate.provider for candidate in candidates]

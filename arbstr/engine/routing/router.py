@@ -13,14 +13,14 @@ from arbstr.engine.clients import KnownClient
 from arbstr.engine.dialects.body import for_model
 from arbstr.engine.learning.learner import Learner
 from arbstr.engine.node_funds import Hold, NodeFunds
-from arbstr.engine.pricing import cost_msats
+from arbstr.engine.pricing import costs_msats
 from arbstr.engine.routing.cache_costs import CacheCosts, reuse_of
 from arbstr.engine.routing.candidates import CandidateSet, LeftOut
 from arbstr.engine.routing.exploration import NOTE, Exploration
 from arbstr.engine.routing.names import ModelNames, Standing
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.policy import Matcher, PolicySelector, capped
-from arbstr.engine.routing.ranked import Ranked, providers_of
+from arbstr.engine.routing.ranked import Ranked
 from arbstr.engine.routing.ranking import Ranker
 from arbstr.engine.routing.refusals import UNAVAILABLE, insufficient_balance, refusal, shortage
 from arbstr.engine.routing.session_pins import SessionPins
@@ -288,10 +288,12 @@ class Router:
         """Return the list costs at the most expensive and the median candidate in msats; None if unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
-        by_name, model, rates_of, known = self._by_name, routing.model, self.names.rates, self.names.known_rates
-        names = providers_of(routing.candidates)
-        rates = [known.get((name, model)) or rates_of(by_name[name], model) for name in names]
-        costs = sorted([cost_msats(asked, usage) or 0 for asked in rates])
+        candidates, rates_of, model = routing.candidates, self.names.rates, routing.model
+        if isinstance(candidates, Ranked):
+            rates = [offer.rates for offer in candidates.offers]
+        else:
+            rates = [rates_of(self._by_name[candidate.provider], model) for candidate in candidates]
+        costs = sorted(costs_msats(rates, usage))
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
     def learn(self, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None = None) -> None:

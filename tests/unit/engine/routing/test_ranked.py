@@ -12,11 +12,11 @@ from arbstr.config.schema import Provider
 from arbstr.engine.routing.columns import columns_of
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.price_tag import Expected
-from arbstr.engine.routing.ranked import Ranked, providers_of
+from arbstr.engine.routing.ranked import Ranked
 from arbstr.events import RouteChosen
 from arbstr.ledger.row_mapping import COLUMNS, RowValues, facet_key, read_routing, row_of, storable
 from arbstr.monitoring.wire_format import encode
-from arbstr.types import Routing
+from arbstr.types import Price, Routing
 from tests.support.engine_builders import answered, chat, config, order, provider, router
 
 EXPECTED = Expected(1000, 100, 1e9)
@@ -53,6 +53,17 @@ def test_a_candidate_is_put_first_with_the_reason_and_the_others_stay_in_their_o
     candidates.put_first(2, "for once")
     assert names(candidates) == ["gamma", "alpha", "beta", "delta"]
     assert [candidate.note for candidate in candidates] == ["for once", "", "", ""]
+
+
+def test_all_of_them_at_once_are_as_one_by_one() -> None:
+    candidates = ranked(3, 2, 1, 2)
+    plain = ranked(3, 2, 1, 2)
+    candidates.put_first(3, "for once")
+    candidates.put_last({"alpha": "its list does not have this model"})
+    candidates.are_tried_anyway({"beta"}, "probed", "no other is left")
+    candidates.cached, candidates.differences, candidates.ages = {1: 500.7}, {1: -90.0}, [1, None, 3, 4]
+    for some in (candidates, plain, ranked()):
+        assert some.rows() == [tuple(tuple(x) if isinstance(x, Price) else x for x in each) for each in some]
 
 
 def test_who_is_put_last_comes_after_those_who_are_demoted() -> None:
@@ -107,11 +118,6 @@ def test_without_candidates_it_is_an_empty_sequence() -> None:
     assert (len(candidates), list(candidates), bool(candidates)) == (0, [], False)
     with pytest.raises(IndexError):
         candidates[0]
-
-
-def test_providers_are_known_of_candidates_of_either_kind() -> None:
-    candidates = ranked(2, 1)
-    assert sorted(providers_of(candidates)) == sorted(providers_of(tuple(candidates))) == ["alpha", "beta"]
 
 
 def plain(routing: Routing) -> Routing:

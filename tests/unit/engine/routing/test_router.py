@@ -525,7 +525,9 @@ def test_what_fails_after_its_client_has_left_is_nobodys_failure() -> None:
 
 def test_baselines_are_the_dearest_and_the_median_candidate_for_the_tokens_used() -> None:
     chosen = router([provider(name, rate, rate) for name, rate in zip("abc", (1, 10, 100), strict=True)])
-    assert chosen.baselines(chosen.route(chat()), Usage(10, 5)) == (1500, 150)
+    routing = chosen.route(chat())
+    assert chosen.baselines(routing, Usage(10, 5)) == (1500, 150)
+    assert chosen.baselines(replace(routing, candidates=tuple(routing.candidates)), Usage(10, 5)) == (1500, 150)
 
 
 def test_the_median_of_an_even_number_lies_between_the_two_in_the_middle() -> None:
