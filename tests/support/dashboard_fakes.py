@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, cast
 
 from arbstr.bus import EventBus, Subscription
@@ -56,21 +57,8 @@ class FakeLedger:
         self._ids: dict[str, int] = {}
 
     async def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
-        rows = self._matching(where)
-        groups: dict[str, list[RequestRecord]] = {}
-        for row in rows if group_by else ():
-            groups.setdefault(_group(row, group_by), []).append(row)
-        if group_by in ("hour", "day"):
-            groups = self._gapless(groups, where, HOUR if group_by == "hour" else 24 * HOUR)
-        return Stats(_aggregate(rows), {name: _aggregate(group) for name, group in groups.items()})
-
-    def _gapless(
-        self, groups: dict[str, list[RequestRecord]], where: Filter, step: int
-    ) -> dict[str, list[RequestRecord]]:
-        starts = [int(start) for start in groups] or [NOON // step * step]
-        first = min(starts) if where.since_ms is None else where.since_ms // step * step
-        last = max(*starts, first) if where.until_ms is None else where.until_ms
-        return {str(start): groups.get(str(start), []) for start in range(first, last + 1, step)}
+        self._check()
+        return _stats(_TheseRows(self.records), where, group_by)
 
     async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
         rows = self._sorted(where, sort, order)
@@ -115,7 +103,7 @@ class FakeLedger:
 
     def _matching(self, where: Filter) -> list[RequestRecord]:
         self._check()
-        return [row for row in self.records if matches_filter(row, where)]
+        return _matching(self.records, where)
 
     def _sorted(self, where: Filter, sort: Sort, order: Order) -> list[RequestRecord]:
         keys: dict[Sort, Callable[[RequestRecord], int]] = {
@@ -163,29 +151,84 @@ def _attempt_json(attempt: Attempt) -> AttemptEntry:
     return cast("AttemptEntry", asdict(attempt))
 
 
+class _TheseRows:
+    """Rows as a key: the same ones are the very same objects, for comparing what is in them would take as long."""
+
+    def __init__(self, rows: Iterable[RequestRecord]) -> None:
+        self.rows = tuple(rows)
+        self._ids = tuple(map(id, self.rows))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _TheseRows) and self._ids == other._ids
+
+    def __hash__(self) -> int:
+        return hash(self._ids)
+
+
+@lru_cache(4096)  # every dashboard asks the same ones of the same history, many times over
+def _stats(these: _TheseRows, where: Filter, group_by: GroupBy | None) -> Stats:
+    rows = _matching(these.rows, where)
+    groups: dict[str, list[RequestRecord]] = {}
+    for row in rows if group_by else ():
+        groups.setdefault(_group(row, group_by), []).append(row)
+    if group_by in ("hour", "day"):
+        groups = _gapless(groups, where, HOUR if group_by == "hour" else 24 * HOUR)
+    return Stats(_aggregate(rows), {name: _aggregate(group) for name, group in groups.items()})
+
+
+def _gapless(groups: dict[str, list[RequestRecord]], where: Filter, step: int) -> dict[str, list[RequestRecord]]:
+    starts = [int(start) for start in groups] or [NOON // step * step]
+    first = min(starts) if where.since_ms is None else where.since_ms // step * step
+    last = max(*starts, first) if where.until_ms is None else where.until_ms
+    return {str(start): groups.get(str(start), []) for start in range(first, last + 1, step)}
+
+
+def _matching(rows: Iterable[RequestRecord], where: Filter) -> list[RequestRecord]:
+    return [row for row in rows if matches_filter(row, where)]
+
+
 def matches_filter(row: RequestRecord, where: Filter) -> bool:
     """What a filter means, said in plain words."""
-    if not _within(row.received_at_ms, where.since_ms, where.until_ms):
-        return False
-    hay = " ".join((row.model, row.provider or "", row.policy or "", row.request_id, row.error_message or "")).lower()
-    status = 200 if row.success else row.error_status or 0
-    return (
-        where.success in (None, row.success)
-        and where.streaming in (None, row.streaming)
-        and (where.statuses is None or status in where.statuses)
-        and status not in where.without_statuses
-        and _within(row.cost_msats, where.min_cost_msats, where.max_cost_msats)
-        and _within(max(row.latency_ms, row.stream_duration_ms or 0), where.min_took_ms, where.max_took_ms)
-        and (where.models is None or row.model in where.models)
-        and (where.providers is None or row.provider in where.providers)
-        and (where.policies is None or row.policy in where.policies)
-        and (where.clients is None or row.client in where.clients)
-        and (where.dialects is None or row.dialect in where.dialects)
-        and (where.sessions is None or _begins(row.session, where.sessions))
-        and not _begins(row.session, where.without_sessions)
-        and all(text.lower() in hay for text in where.texts)
-        and not any(text.lower() in hay for text in where.without_texts)
-    )
+    return all(check(row) for check in _checks(where))
+
+
+@cache
+def _checks(where: Filter) -> tuple[Callable[[RequestRecord], bool], ...]:
+    """What a row must be, for each thing that the filter asks for."""
+    checks: dict[str, Callable[[RequestRecord], bool]] = {
+        "since_ms": lambda row: row.received_at_ms >= (where.since_ms or 0),
+        "until_ms": lambda row: row.received_at_ms <= (where.until_ms or 0),
+        "success": lambda row: row.success == where.success,
+        "streaming": lambda row: row.streaming == where.streaming,
+        "statuses": lambda row: _status_of(row) in (where.statuses or ()),
+        "without_statuses": lambda row: _status_of(row) not in where.without_statuses,
+        "min_cost_msats": lambda row: _within(row.cost_msats, where.min_cost_msats, None),
+        "max_cost_msats": lambda row: _within(row.cost_msats, None, where.max_cost_msats),
+        "min_took_ms": lambda row: _within(_took_ms(row), where.min_took_ms, None),
+        "max_took_ms": lambda row: _within(_took_ms(row), None, where.max_took_ms),
+        "models": lambda row: row.model in (where.models or ()),
+        "providers": lambda row: row.provider in (where.providers or ()),
+        "policies": lambda row: row.policy in (where.policies or ()),
+        "clients": lambda row: row.client in (where.clients or ()),
+        "dialects": lambda row: row.dialect in (where.dialects or ()),
+        "sessions": lambda row: _begins(row.session, where.sessions or ()),
+        "without_sessions": lambda row: not _begins(row.session, where.without_sessions),
+        "texts": lambda row: all(text.lower() in _hay(row) for text in where.texts),
+        "without_texts": lambda row: not any(text.lower() in _hay(row) for text in where.without_texts),
+    }
+    return tuple(check for name, check in checks.items() if getattr(where, name) != getattr(Filter(), name))
+
+
+def _hay(row: RequestRecord) -> str:
+    return " ".join((row.model, row.provider or "", row.policy or "", row.request_id, row.error_message or "")).lower()
+
+
+def _status_of(row: RequestRecord) -> int:
+    return 200 if row.success else row.error_status or 0
+
+
+def _took_ms(row: RequestRecord) -> int:
+    return max(row.latency_ms, row.stream_duration_ms or 0)
 
 
 def _begins(session: str | None, wanted: tuple[str | None, ...]) -> bool:
@@ -193,9 +236,7 @@ def _begins(session: str | None, wanted: tuple[str | None, ...]) -> bool:
 
 
 def _within(figure: int | None, least: int | None, most: int | None) -> bool:
-    if figure is None:
-        return least is None and most is None
-    return (least is None or figure >= least) and (most is None or figure <= most)
+    return figure is not None and (least is None or figure >= least) and (most is None or figure <= most)
 
 
 def _group(row: RequestRecord, group_by: GroupBy | None) -> str:
@@ -525,16 +566,9 @@ def _routing(model: str, policy: str | None, into: int, costs: list[tuple[int, s
 def lived_in(seed: int = 7) -> FakeSource:
     """A source that has run for two hours and has some requests under way, one provider open and one probing."""
     source = FakeSource()
-    now = source.now_ms
-    week, hour, running = _history(seed)
-    for event in week:
-        source.publish(event)
-    source.totals = Totals()
-    for event in hour:
-        source.publish(event)
-    source.ledger.records.sort(key=lambda record: record.received_at_ms)
-    for event in running:
-        source.publish(event)
+    now, past = source.now_ms, _past(seed)
+    source.own_ledger.records = list(past.own_ledger.records)
+    source.totals, source.running = past.totals, deepcopy(past.running)
     source.providers["beta"] = replace(
         source.providers["beta"], state="half_open", success_rate=0.71, latency_ms=1900.0
     )
@@ -558,20 +592,24 @@ def lived_in(seed: int = 7) -> FakeSource:
 
 
 @cache
-def _history(seed: int) -> tuple[list[Event], list[Event], list[Event]]:
-    """The events of the week before `NOON`, of the last hour, and of the requests that still run; made once."""
-    traffic, rng = Traffic(seed), random.Random(seed)
-    week: list[Event] = []
+def _past(seed: int) -> FakeSource:
+    """A source that has seen the requests of the week before `NOON`, and those that still run; made once."""
+    source, traffic, rng = FakeSource(), Traffic(seed), random.Random(seed)
     for hours_ago in range(160, 0, -1):
         for _ in range(rng.randrange(1, 7)):
-            week += _whole(traffic, NOON - hours_ago * HOUR + rng.randrange(HOUR))
-    hour: list[Event] = []
+            _pass(source, traffic, NOON - hours_ago * HOUR + rng.randrange(HOUR))
+    source.totals = Totals()  # it has started but now
     for at_ms in sorted(NOON - int(rng.random() ** 1.6 * HOUR) for _ in range(260)):
-        hour += _whole(traffic, at_ms)
-    running = [event for ago in (3200, 2600, 900) for event in traffic.request(NOON - ago)[0]]
-    return week, hour, running
+        _pass(source, traffic, at_ms)
+    source.own_ledger.records.sort(key=lambda record: record.received_at_ms)
+    for ago in (3200, 2600, 900):
+        for event in traffic.request(NOON - ago)[0]:
+            source.publish(event)
+    return source
 
 
-def _whole(traffic: Traffic, at_ms: int) -> list[Event]:
+def _pass(source: FakeSource, traffic: Traffic, at_ms: int) -> None:
+    """Let a whole request pass."""
     events, end = traffic.request(at_ms)
-    return [*events, end]
+    for event in (*events, end):
+        source.publish(event)
