@@ -49,9 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """Heed Ctrl-C: what is started in the background of a shell ignores it, and so would all that tests start."""
+    """Have signals heeded that the run may ignore: in a shell's background Ctrl-C, under nohup the end of a terminal.
+
+    What tests start would ignore them as well.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # the run itself still goes on
 
 
 def pytest_collection_finish() -> None:

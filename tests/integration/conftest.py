@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
-from functools import cache
+from functools import cache, partialmethod
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import pytest
 import uvloop
 
 from arbstr.engine.routing import policy
+from arbstr.ledger.writer import LedgerWriter
 from arbstr.runtime import process
 from tests.support.harness import ProxyHarness
 from tests.support.ledger_builders import write
+from tests.support.patience import PATIENCE_S
 
 installed = cache(entry_points)  # asked at each start of arbstr, and read from the files of all packages
 
@@ -40,6 +42,8 @@ async def harness(
     # The heap that arbstr would freeze at its start is the test run's here.
     monkeypatch.setattr(process, "freeze_gc", lambda: None)
     monkeypatch.setattr(policy, "entry_points", installed)
+    # Rows are waited for, not for a moment only.
+    monkeypatch.setattr(LedgerWriter, "settle", partialmethod(LedgerWriter.settle, PATIENCE_S))
     shutil.copy(empty_ledger, tmp_path / "arbstr.db")
     async with ProxyHarness(tmp_path / "arbstr.db") as made:
         yield made

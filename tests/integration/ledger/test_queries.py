@@ -261,13 +261,13 @@ def ids(entries: list[Entry]) -> list[str]:
 
 
 @settings(max_examples=examples(8))
-@given(rows=ledger_rows, wheres=st.lists(filters, min_size=3, max_size=3), per_page=st.sampled_from([7, 25, 100]))
+@given(rows=ledger_rows, wheres=st.lists(filters, min_size=6, max_size=6), per_page=st.sampled_from([7, 25, 100]))
 def test_pages_put_together_are_the_matching_rows_in_order(
     ledger: Opening, rows: list[RequestRecord], wheres: list[Filter], per_page: int
 ) -> None:
     with ledger(rows) as questions, pytest.MonkeyPatch.context() as patch:
         patch.setattr("arbstr.ledger.paging._NEAR", 3)  # so that a few rows are deep
-        for where, sort, order in product(wheres, SORTS, ORDERS):
+        for where, (sort, order) in zip(wheres, product(SORTS, ORDERS), strict=True):
             wanted = listed(rows, where, sort, order)
             found: list[str] = []
             for number in range(1, len(wanted) // per_page + 3):
