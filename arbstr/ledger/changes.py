@@ -34,11 +34,14 @@ class WaitingChanges:
             if result.done():  # cancelled
                 continue
             try:
-                result.set_result(await connection.change(work))
+                made = await connection.change(work)
             except Exception as error:
                 message = backend.explain(error) if isinstance(error, backend.errors) else str(error)
-                result.set_exception(LedgerUnavailable(message))
+                if not result.done():
+                    result.set_exception(LedgerUnavailable(message))
                 raise
+            if not result.done():  # else it was cancelled meanwhile
+                result.set_result(made)
 
     def cancel(self) -> None:
         """Give up what waits."""
