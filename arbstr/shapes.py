@@ -121,6 +121,9 @@ class Health(TypedDict):
     instances: NotRequired[
         Annotated[list[Instance], Field(description="Those that share the ledger, if it is shared.")]
     ]
+    ledger: NotRequired[
+        Annotated[str, Field(description="What budgets admit while a shared ledger can't be reached; else absent.")]
+    ]
 
 
 class ProviderRates(TypedDict):

@@ -338,6 +338,8 @@ class BudgetStatus:
 
     `refused`: within the period it did not allow what a request might have cost. `passed_percent` is the largest share
     of those to be announced that is spent, 0 for none. `starts_ms`: when the period began, None if its name says it.
+    Of a budget that instances share, all have spent `spent_msats`, `held_msats` is what this one holds of the rest, and
+    `held_elsewhere_msats` what the others do.
     """
 
     scope: str
@@ -349,6 +351,8 @@ class BudgetStatus:
     refused: bool = False
     passed_percent: int = 0
     starts_ms: int | None = None
+    held_msats: int | None = None
+    held_elsewhere_msats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,44 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from arbstr.config.clients import ClientSettings
 from arbstr.config.schema import Budget, Config, Rule
 from arbstr.engine.caps import PERIODS, Bounds, Cap, Period, Span, bounds_ms
+from arbstr.engine.slices import Held, Slices, SpendQuery, WholeBudgets
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
 from arbstr.types import BudgetStatus
 
 GLOBAL = "global"
 _ASK_AGAIN_S = 1.0  # when the ledger could not be read
+_MORE_WITHIN_S = 0.1  # what a request waits for more of a budget that others hold parts of
 
 _CapKey = tuple[str, str | None, str | None, Period]  # scope, policy, client, period
-
-
-@dataclass(frozen=True, slots=True)
-class SpendQuery:
-    """Asks what the requests received from `since_ms` to `until_ms` cost, of `policy` or `client` (None: all).
-
-    It has an upper bound too: where the clock was once ahead, the ledger has rows of days that have not come.
-    """
-
-    scope: str
-    period: Period
-    policy: str | None
-    client: str | None
-    since_ms: int
-    until_ms: int
 
 
 class Budgets:
     """All budgets of a configuration. `clock_ms` is the wall clock; `publish` receives the thresholds passed.
 
-    `recall` returns what was spent before, in msats, or raises `LedgerUnavailable`; without it, nothing was. `bounds`
-    returns the start and the end of the period that contains an instant.
+    `slices` decide what of them may be spent here; without any, all, and `recall` returns what was spent before, in
+    msats, or raises `LedgerUnavailable`. `bounds` returns the start and the end of the period that contains an instant.
     """
 
     def __init__(
@@ -58,12 +44,13 @@ class Budgets:
         clock_ms: Callable[[], int],
         publish: Callable[[BudgetThreshold], None] = lambda event: None,
         recall: Callable[[SpendQuery], Awaitable[int]] | None = None,
+        slices: Slices | None = None,
         bounds: Bounds = bounds_ms,
     ) -> None:
         self._bounds = bounds
         self._clock_ms = clock_ms
         self._publish = publish
-        self._recall = recall
+        self._slices = slices or WholeBudgets(recall)
         self._recalling = asyncio.Lock()
         self._all: tuple[Cap, ...] = ()
         self.renew(config)
@@ -78,6 +65,7 @@ class Budgets:
         self._of_client = {one.name: tuple(self._caps(one.scope, one, known, client=one.name)) for one in clients}
         scoped = (*self._of_rule.values(), *self._of_client.values())
         self._all = (*self._global, *(cap for caps in scoped for cap in caps))
+        self._slices.renew(self._all)
 
     def _caps(
         self,
@@ -101,7 +89,7 @@ class Budgets:
                     self._clock_ms(),
                     policy=policy,
                     client=client,
-                    asks=self._recall is not None,
+                    slices=self._slices,
                     bounds=self._bounds,
                     percents=self._percents,
                 )
@@ -131,7 +119,7 @@ class Budgets:
         """Count more, or less, for a request under this rule and by this client that was received at that time."""
         self._roll_over(self._all)
         for cap in self.caps_of(policy, client):
-            cap.amend(at_ms, msats)
+            self._slices.amend(cap, at_ms, msats)
             self.passed(cap, cap.pass_thresholds())
 
     async def ready(
@@ -150,10 +138,12 @@ class Budgets:
 
     async def _recall_of(self, caps: Iterable[Cap]) -> None:
         async with self._recalling:
-            for cap, span in self._unknown(caps):
-                assert self._recall is not None  # else everything is known
-                query = SpendQuery(cap.scope, cap.period, cap.policy, cap.client, span.starts_ms, span.ends_ms - 1)
-                cap.remember(span.starts_ms, await self._recall(query))
+            if unknown := self._unknown(caps):
+                await self._slices.recall(unknown)
+
+    async def more(self, full: Sequence[tuple[Cap, Span]], msats: int) -> None:
+        """Wait until it is known whether that much more may be spent in periods that may grow."""
+        await self._slices.more(full, msats)
 
     @property
     def unknown(self) -> list[tuple[Cap, Span]]:
@@ -174,20 +164,7 @@ class Budgets:
 
     def _status(self, caps: Iterable[Cap]) -> tuple[BudgetStatus, ...]:
         self._roll_over(caps)
-        return tuple(
-            BudgetStatus(
-                cap.scope,
-                cap.period,
-                cap.now.spent,
-                cap.now.reserved,
-                cap.limit,
-                cap.now.ends_ms,
-                cap.now.refused,
-                cap.now.last_threshold,
-                cap.now.starts_ms,
-            )
-            for cap in caps
-        )
+        return tuple(_status(cap, self._slices.held(cap)) for cap in caps)
 
     def passed(self, cap: Cap, thresholds: Iterable[int]) -> None:
         """Publish that a cap has passed these shares, in percent."""
@@ -198,8 +175,11 @@ class Budgets:
     def exceeded(self, full: list[tuple[Cap, Span]], held: int, amount: int) -> BudgetExceeded:
         """Return the error for a request that these caps do not allow, and note that they have refused it."""
         for _, span in full:
-            span.refused = span.known
-        return _exceeded(*max(full, key=lambda one: one[1].ends_ms), held, amount, self._clock_ms())
+            span.refused |= span.known and not span.may_grow
+        cap, span = max(full, key=lambda one: one[1].ends_ms)
+        if not span.known:
+            return _unknown(cap, self._slices.unknown)
+        return _exceeded(cap, span, held, amount, self._clock_ms(), self._slices.held(cap))
 
     def _roll_over(self, caps: Iterable[Cap]) -> None:
         now_ms = self._clock_ms()
@@ -249,6 +229,18 @@ class Reservation:
             span.reserved += more
         self._amount = amount
 
+    async def wait(self, may_cost_msats: float) -> None:
+        """Wait until budgets that are shared with other instances allow that, for a moment at most."""
+        more = math.ceil(may_cost_msats) - self._amount
+        full = [one for one in self._caps if not _holds(*one, more)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MORE_WITHIN_S):
+                while full and all(span.may_grow for _, span in full):
+                    await self._budgets.more(full, more)
+                    full = [one for one in self._caps if not _holds(*one, more)]
+        for _, span in full:
+            span.may_grow = False
+
     def settle(self, actual_msats: int) -> None:
         """Replace the reserved amount by what the request cost. Later calls do nothing.
 
@@ -267,23 +259,53 @@ class Reservation:
 
 
 def _holds(cap: Cap, span: Span, more: int) -> bool:
-    return span.known and span.spent + span.reserved + more <= cap.limit
+    return span.known and span.spent + span.reserved + more <= span.ceiling
 
 
-def _exceeded(cap: Cap, span: Span, held: int, amount: int, now_ms: int) -> BudgetExceeded:
-    whose = "The budget" if cap.policy is None else f"The budget of policy {cap.policy!r}"
-    whose = whose if cap.client is None else f"The budget of the client {cap.client!r}"
-    if not span.known:
-        return BudgetExceeded(
-            f"{whose} for this {cap.period} admits no requests yet: past spending could not be read from the "
-            "ledger. arbstr keeps trying; see its log.",
-            retry_after_s=_ASK_AGAIN_S,
-        )
-    resets = datetime.fromtimestamp(span.ends_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _status(cap: Cap, held: Held | None) -> BudgetStatus:
+    now = cap.now
+    return BudgetStatus(
+        cap.scope,
+        cap.period,
+        now.spent,
+        now.reserved,
+        cap.limit,
+        now.ends_ms,
+        now.refused,
+        now.last_threshold,
+        now.starts_ms,
+        None if held is None else held.here_msats,
+        0 if held is None else held.elsewhere_msats,
+    )
+
+
+def _whose(cap: Cap) -> str:
+    if cap.client is not None:
+        return f"The budget of the client {cap.client!r}"
+    return "The budget" if cap.policy is None else f"The budget of policy {cap.policy!r}"
+
+
+def _unknown(cap: Cap, why: str) -> BudgetExceeded:
     return BudgetExceeded(
-        f"{whose} for this {cap.period} is {cap.limit / 1000:.10g} sats: {span.spent / 1000:.10g} spent "
-        f"and {(span.reserved - held) / 1000:.10g} reserved by requests in flight; this request may cost "
-        f"{amount / 1000:.10g}. "
-        f"It resets at {resets}.",
+        f"{_whose(cap)} for this {cap.period} admits no requests yet: {why}. arbstr keeps trying; see its log.",
+        retry_after_s=_ASK_AGAIN_S,
+    )
+
+
+def _exceeded(cap: Cap, span: Span, held: int, amount: int, now_ms: int, slices: Held | None) -> BudgetExceeded:
+    resets = datetime.fromtimestamp(span.ends_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    shared = ""
+    if slices is not None:
+        shared = (
+            f"{_sats(slices.here_msats)} more are held by this instance and {_sats(slices.elsewhere_msats)} by others; "
+        )
+    return BudgetExceeded(
+        f"{_whose(cap)} for this {cap.period} is {_sats(cap.limit)} sats: {_sats(span.spent)} spent "
+        f"and {_sats(span.reserved - held)} reserved by requests in flight; {shared}this request may cost "
+        f"{_sats(amount)}. It resets at {resets}.",
         retry_after_s=max(0.0, (span.ends_ms - now_ms) / 1000),
     )
+
+
+def _sats(msats: int) -> str:
+    return f"{msats / 1000:.10g}"

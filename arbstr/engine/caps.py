@@ -6,9 +6,12 @@ period as it was, plus what was spent meanwhile: that money was spent now, whate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from arbstr.engine.slices import Slices
 
 Period = Literal["hour", "day", "month"]
 PERIODS: tuple[Period, ...] = ("hour", "day", "month")
@@ -20,11 +23,11 @@ _REMEMBERED = 8  # periods, so that a jumping clock takes no memory
 class Cap:
     """A limit in msats per period, of what a `policy` or a `client` spends, or of all.
 
-    `asks`: spending from before a period was entered must be read from the ledger. `bounds` returns the start and
-    the end of the period that contains an instant. `percents` are the shares to be announced, in order.
+    `slices` decide what of it may be spent here. `bounds` returns the start and the end of the period that contains an
+    instant. `percents` are the shares to be announced, in order.
     """
 
-    __slots__ = ("_asks", "_bounds", "_spans", "client", "limit", "now", "percents", "period", "policy", "scope")
+    __slots__ = ("_slices", "_spans", "bounds", "client", "limit", "now", "percents", "period", "policy", "scope")
 
     def __init__(
         self,
@@ -35,36 +38,42 @@ class Cap:
         *,
         policy: str | None,
         client: str | None,
-        asks: bool,
+        slices: Slices,
         bounds: Bounds,
         percents: Sequence[int],
     ) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.percents = percents
         self.scope = scope
         self.policy = policy
         self.client = client
         self.period = period
         self.limit = limit_msats
-        self._asks = asks
-        self.now = Span(*self._bounds(period, now_ms), known=not asks)
+        self._slices = slices
+        self.now = self._begin(*bounds(period, now_ms), follows=False)
         self._spans = {self.now.starts_ms: self.now}
+
+    def _begin(self, starts_ms: int, ends_ms: int, *, follows: bool) -> Span:
+        span = Span(starts_ms, ends_ms)
+        self._slices.begin(self, span, follows=follows)
+        return span
 
     def roll_over(self, now_ms: int) -> Span:
         """Return the period that `now_ms` falls in, and make it the current one."""
         before = self.now
         if before.starts_ms <= now_ms < before.ends_ms:
             return before
-        starts_ms, ends_ms = self._bounds(self.period, now_ms)
+        starts_ms, ends_ms = self.bounds(self.period, now_ms)
         span = self._spans.pop(starts_ms, None)
         if span is None:
             # A period that follows a known one starts at zero; after a clock jump that is unknown.
-            follows = before.known and starts_ms == before.ends_ms
-            span = Span(starts_ms, ends_ms, known=follows or not self._asks)
+            span = self._begin(starts_ms, ends_ms, follows=before.known and starts_ms == before.ends_ms)
         self.now = self._spans[starts_ms] = span  # moved to the end
         if span.starts_ms < before.starts_ms:
             for astray in [other for other in self._spans.values() if other.starts_ms > starts_ms]:
                 self._bring_back(astray)
+        if not (before.known or before.own or before.reserved):
+            self._spans.pop(before.starts_ms, None)  # nothing is lost with it
         if len(self._spans) > _REMEMBERED:
             del self._spans[next(iter(self._spans))]
         return span
@@ -76,6 +85,7 @@ class Cap:
                 span.refused, span.last_threshold = span.refused and limit_msats == self.limit, 0
                 span.pass_thresholds(limit_msats, percents)
             self.limit, self.percents = limit_msats, percents
+            self._slices.limited(self)
 
     def pass_thresholds(self) -> list[int]:
         """Return the shares that the current period has newly passed, in percent."""
@@ -115,6 +125,11 @@ class Cap:
             span.pass_thresholds(self.limit, self.percents)
 
     @property
+    def spans(self) -> Collection[Span]:
+        """The periods that are remembered."""
+        return self._spans.values()
+
+    @property
     def unknown(self) -> list[Span]:
         """The periods whose past spending has not been read from the ledger."""
         return [span for span in self._spans.values() if not span.known]
@@ -124,15 +139,18 @@ class Span:
     """One period of a cap: what is spent and reserved, in msats.
 
     `known`: what was spent before it was entered is included. `own` is what was spent since, `brought_back` how much of
-    that an earlier period counts too. `last_threshold` (percent) is the last one published. `refused`: it did
-    not allow what a request might have cost.
+    that an earlier period counts too. `ceiling` is up to where it may be spent and reserved here; `may_grow`: it may be
+    raised soon. `last_threshold` (percent) is the last one published. `refused`: it did not allow what a request might
+    have cost.
     """
 
     __slots__ = (
         "brought_back",
+        "ceiling",
         "ends_ms",
         "known",
         "last_threshold",
+        "may_grow",
         "own",
         "refused",
         "reserved",
@@ -140,11 +158,11 @@ class Span:
         "starts_ms",
     )
 
-    def __init__(self, starts_ms: int, ends_ms: int, *, known: bool) -> None:
+    def __init__(self, starts_ms: int, ends_ms: int) -> None:
         self.starts_ms = starts_ms
         self.ends_ms = ends_ms
-        self.known = known
-        self.refused = False
+        self.known = self.may_grow = self.refused = False
+        self.ceiling = 0
         self.spent = self.reserved = self.last_threshold = self.own = self.brought_back = 0
 
     def pass_thresholds(self, limit: int, percents: Sequence[int]) -> list[int]:

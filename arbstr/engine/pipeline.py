@@ -265,7 +265,11 @@ class Engine:
         for tries in count():
             if reservation.is_bounded:
                 may_cost = self._router.may_cost_msats(candidate, context.routing, request)
-                reservation.cover(context.spend.spent_msats + may_cost)
+                try:
+                    reservation.cover(context.spend.spent_msats + may_cost)
+                except BudgetExceeded:
+                    await reservation.wait(context.spend.spent_msats + may_cost)
+                    reservation.cover(context.spend.spent_msats + may_cost)
             rates = self._router.names.rates(provider, request.model)
             hold = self._router.hold(candidate.provider, context.routing, request)
             balance_tells = self._accounts.begin(candidate.provider, context.request_id)

@@ -319,6 +319,7 @@ def _change_row(db: Statements, rollups: Rollups, row: _Row, cost_msats: int, do
     )
     counted, *after = from_columns(db.execute(sums, (row.id,)).fetchone())
     rollups.add(db, [(row.key, row.at_ms - row.at_ms % HOUR_MS, AggregateSum(list(map(sub, after, before))))])
+    rollups.amended(db, row.key, row.at_ms, counted - row.counted)
     return counted
 
 

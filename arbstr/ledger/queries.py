@@ -13,6 +13,7 @@ from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import counting, paging
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.filters import needs_content
+from arbstr.ledger.leases import Missing, Period
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.read_view import Label, ReadTransaction
 from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of, fold, read_routing
@@ -99,9 +100,27 @@ class Queries(ABC):
 
         What may have been spent in addition counts too, and what no request explains does not.
         """
-        overall = self.stats(where).overall
         with self._view() as view:
-            return overall.cost_msats - overall.unexplained_msats + view.excess_msats(where)
+            return self._spent_msats(view, where)
+
+    def missing(self, period: Period) -> Missing:
+        """Return by how much what all rows of a budget's period count is more than what is noted."""
+        where = Filter(
+            since_ms=period.starts_ms,
+            until_ms=period.ends_ms - 1,
+            policy=period.policy or None,
+            client=period.client or None,
+        )
+        columns = "policy = ? AND client = ? AND starts_ms = ? AND ends_ms = ?"
+        with self._view() as view:
+            spent_msats, changes = view.one(
+                f"SELECT spent_msats, changes FROM budget_periods WHERE {columns}", period.key
+            )
+            return Missing(self._spent_msats(view, where) - spent_msats, changes)
+
+    def _spent_msats(self, view: ReadTransaction, where: Filter) -> int:
+        cost = sum(tally.aggregate().cost_msats for tally in self._tallies(view, where, None).values())
+        return cost + view.excess_msats(where)
 
     def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
         """Return page `page` (from 1) of the matching rows."""

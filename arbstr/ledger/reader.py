@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.backend import LedgerBackend, backend_at
+from arbstr.ledger.leases import Missing, Period
 from arbstr.ledger.model import Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.queries import Queries
 from arbstr.places import Place
@@ -55,6 +56,10 @@ class LedgerReader:
         if self._backend.identity() is None:
             return 0
         return await self._ask(lambda connection: connection.spent_msats(where))
+
+    async def missing(self, period: Period) -> Missing:
+        """Return by how much what all rows of a budget's period count is more than what is noted."""
+        return await self._ask(lambda connection: connection.missing(period))
 
     async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
         """Return page `page` (from 1) of the matching rows."""

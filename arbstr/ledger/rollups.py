@@ -94,6 +94,9 @@ class Rollups:
         self.facets(db, [key for key, _, _ in rows])
         self.add_cells(db, self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows))
 
+    def amended(self, db: Statements, key: FacetKey, at_ms: int, msats: int) -> None:
+        """Note by how much what budgets count of a row has changed: nothing here, they sum rows themselves."""
+
     def add_cells(self, db: Statements, changes: dict[CellKey, AggregateSum]) -> None:
         """Add sums to rollups, each by its key."""
         self._fetch(db, [key for key in changes if key not in self._cells])

@@ -28,6 +28,8 @@ IN_ONE_FILE = 2_000  # rows, which are taken back in one transaction
 _NOT_KEPT = ("id", "at_ms", "facet", "open", "refused_key")
 _KEPT = [(place, name) for place, name in enumerate(COLUMNS) if name not in _NOT_KEPT]
 
+_RUN = uuid.uuid4().hex[:12]
+
 StoredRow = dict[str, Any]
 
 
@@ -51,6 +53,11 @@ def files_beside(ledger: Path) -> list[Path]:
         with contextlib.suppress(OSError):  # another arbstr has taken it in
             found.append((path.stat().st_mtime_ns, path))
     return [path for _, path in sorted(found)]
+
+
+def is_of_this_run(path: Path) -> bool:
+    """Check whether a spill file is this process's own."""
+    return f"-unwritten-{_RUN}-" in path.name
 
 
 def read_file(path: Path) -> list[StoredRow]:
@@ -110,7 +117,7 @@ def _row(line: bytes) -> StoredRow | None:
 
 def _write_whole(ledger: Path, lines: Sequence[bytes]) -> int:
     """Write a file of the first lines that there is room for; return how many. Raises OSError if it can't be made."""
-    name = f"{ledger.name}-unwritten-{uuid.uuid4().hex}.jsonl"
+    name = f"{ledger.name}-unwritten-{_RUN}-{uuid.uuid4().hex}.jsonl"
     scratch = ledger.with_name(f"{name}.part")
     fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -82,6 +82,7 @@ class LocalSource:
         self._ledger_problem = ledger_problem
         self.address = ""
         self.config_problems: tuple[str, ...] = ()
+        self.lease_notice: Callable[[], str | None] = lambda: None  # nor leases
         self.instances: Callable[[], tuple[InstanceStatus, ...]] = tuple  # none, unless the ledger is shared
         self.started_at_ms = started_at_ms
         self._now_ms = now_ms

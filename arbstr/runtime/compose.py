@@ -25,7 +25,6 @@ from arbstr.config.settings import Settings, proxy_lines
 from arbstr.config.toml_file import state_of
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.body_memory import BodyMemory
-from arbstr.engine.budget import Budgets, SpendQuery
 from arbstr.engine.caps import Bounds, bounds_ms
 from arbstr.engine.funds_queue import FundsQueue
 from arbstr.engine.request_context import RequestContext
@@ -34,7 +33,6 @@ from arbstr.engine.routing.policy import load_matchers
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.deadline import DeadlineTimer
 from arbstr.events import AdoptionProgressed, ConfigurationRead, LedgerStateChanged
-from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.logs import setup
@@ -48,6 +46,7 @@ from arbstr.redaction import Redactor
 from arbstr.runtime import process
 from arbstr.runtime.alerts import watch_for_alerts
 from arbstr.runtime.background import run_in_background
+from arbstr.runtime.budgets import open_budgets
 from arbstr.runtime.composition import LARGEST_AT_A_TIME, Composition, Lasting, largest_bytes
 from arbstr.runtime.config_watch import watch
 from arbstr.runtime.control import answer_reloads
@@ -164,13 +163,8 @@ async def _open_lasting(
     ledger, reader = await _open_ledger(stack, settings, bus)
     transport = PooledTransport(settings.proxies.choose)
     stack.push_async_callback(transport.aclose)
-    budgets = Budgets(
-        config,
-        clock_ms=wall_ms,
-        publish=bus.publish,
-        recall=lambda asked: _spent_msats(reader, asked),
-        bounds=_bounds(fleet),
-    )
+    budgets, leased = open_budgets(stack, config, settings.database, bus, ledger, reader, _bounds(fleet))
+    ledger_problem = (lambda: ledger.problem) if leased is None else leased.problem
     alerts = watch_for_alerts(bus, budgets)
     running: dict[str, RequestContext] = {}
     started_at_ms = wall_ms()
@@ -181,12 +175,14 @@ async def _open_lasting(
         alerts=alerts.standing,
         running=running,
         ledger=reader,
-        ledger_problem=lambda: ledger.problem,
+        ledger_problem=ledger_problem,
         started_at_ms=started_at_ms,
         now_ms=wall_ms,
     )
     admission = AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     sharing = _share(settings, current, bus, source, admission)
+    if leased is not None:
+        source.lease_notice = leased.notice
     feed = EventFeed(source, log)
     stack.callback(feed.close)
     return Lasting(
@@ -250,11 +246,6 @@ def _bounds(fleet: FakeFleet | None) -> Bounds:
     from arbstr.mock.short_hours import short_bounds_ms  # noqa: PLC0415 - only the demo needs it
 
     return short_bounds_ms
-
-
-async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
-    where = Filter(since_ms=asked.since_ms, until_ms=asked.until_ms, policy=asked.policy, client=asked.client)
-    return await reader.spent_msats(where)
 
 
 async def _reload_when_due(stack: AsyncExitStack, settings: Settings, reloads: Reloads) -> None:

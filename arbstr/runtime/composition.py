@@ -325,6 +325,7 @@ def _app(
         uptime_s=lambda: (wall_ms() - lasting.started_at_ms) / 1000,
         started_s=lasting.started_at_ms // 1000,
         instances=lasting.source.instances,
+        lease_notice=lasting.source.lease_notice,
     )
     access_control = AccessControl(
         settings.host,

@@ -57,13 +57,13 @@ class PostgresLedgers:
     """One database, emptied for each ledger: to make another takes ten times as long."""
 
     def __init__(self, url: str, directory: Path) -> None:
-        self._url = url
+        self.url = url
         self._directory = directory
 
     def place(self) -> PostgresPlace:
         import psycopg
 
-        with psycopg.connect(self._url, autocommit=True) as connection:
+        with psycopg.connect(self.url, autocommit=True) as connection:
             tables = connection.execute(
                 "SELECT string_agg(tablename, ', ') FROM pg_tables WHERE schemaname = 'public' "
                 "AND tablename NOT IN ('schema_versions', 'ledger_state')"
@@ -72,7 +72,7 @@ class PostgresLedgers:
                 connection.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY".encode())
                 connection.execute("DELETE FROM ledger_state WHERE name NOT LIKE 'session_key%'")
                 connection.execute("ALTER SEQUENCE request_ids RESTART")
-        return PostgresPlace.at(self._url, self._directory / uuid.uuid4().hex)
+        return PostgresPlace.at(self.url, self._directory / uuid.uuid4().hex)
 
     def connect(self, place: Place, exact: int = 0) -> Queries:
         from arbstr.ledger.postgres.read_connection import PostgresReadConnection
@@ -83,7 +83,7 @@ class PostgresLedgers:
     def read(self, place: Place, sql: str) -> list[tuple[Any, ...]]:
         import psycopg
 
-        with psycopg.connect(self._url) as connection:
+        with psycopg.connect(self.url) as connection:
             return connection.execute(sql.encode()).fetchall()
 
 

@@ -17,7 +17,7 @@ from arbstr.ledger.accounts import COMPARE_AGAIN
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.latency_histogram import unpack
 from arbstr.ledger.learned import read_learned, write_learned
-from arbstr.ledger.postgres import schema
+from arbstr.ledger.postgres import leases, schema
 from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, explain
 from arbstr.ledger.postgres.new_rows import NewRows
 from arbstr.ledger.postgres.rollups import PostgresRollups
@@ -161,6 +161,7 @@ class _Copy:
                 write_learned(self._db, learned.ratios, learned.cells)
             else:
                 self._db.execute(COMPARE_AGAIN)  # the scale of what was booked there has changed
+            leases.recount(self._db)
             self._db.execute(_PUT, (self._done_mark, 1))
 
     def _copy_table(self, table: str, columns: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from arbstr.ledger.accounts import COMPARE_AGAIN
 from arbstr.ledger.aggregates import AggregateSum, from_columns
 from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.pending_row import INTERRUPTED
+from arbstr.ledger.postgres import leases
 from arbstr.ledger.postgres.connection import PostgresConnection
 from arbstr.ledger.postgres.dialect import POSTGRES
 from arbstr.ledger.postgres.rollups import PostgresRollups
@@ -74,6 +75,7 @@ class NewRows:
                 added, sums = added | again, sums + more
                 db.execute("DELETE FROM doubts WHERE request_id = ANY(?)", (list(gone),))
                 db.execute(COMPARE_AGAIN)
+                leases.recount(db)
         lock(db, SUMS)
         self._rollups.add(db, sums)
         return added

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.dialect import SqlDialect
+from arbstr.ledger.postgres import leases
 from arbstr.ledger.postgres.dialect import POSTGRES
 from arbstr.ledger.rollups import FACET_COLUMNS, ROLLUP_COLUMNS, CellKey, Rollups
+from arbstr.ledger.row_mapping import FacetKey
 from arbstr.ledger.sql import Statements
 
 _KEY = ROLLUP_COLUMNS[:3]
@@ -46,6 +48,10 @@ class PostgresRollups(Rollups):
         db.execute(f"INSERT INTO facets ({', '.join(FACET_COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING", values)
         [number] = db.execute("SELECT id FROM facets WHERE name = ?", values[:1]).fetchone()
         return int(number)
+
+    def amended(self, db: Statements, key: FacetKey, at_ms: int, msats: int) -> None:
+        """Count more, or less, under the budgets of a row that has changed."""
+        leases.amend(db, key[2], key[5], at_ms, msats)
 
     def _stored(self, db: Statements, keys: list[CellKey]) -> Iterator[tuple[Any, ...]]:
         if keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arbstr.ledger.postgres import leases
 from arbstr.ledger.postgres.connection import PostgresConnection
 from arbstr.ledger.postgres.schema import LOCKS, SESSIONS
 
@@ -17,9 +18,12 @@ class Session:
         with db.transaction():
             if self.number is not None and self._locks(db, self.number):
                 db.execute("INSERT INTO sessions (id) VALUES (?) ON CONFLICT DO NOTHING", (self.number,))
+                leases.begin(db, self.number, None)
                 return
+            before = self.number
             [self.number] = db.execute("INSERT INTO sessions DEFAULT VALUES RETURNING id").fetchone() or (0,)
             self._locks(db, self.number)
+            leases.begin(db, self.number or 0, before)
 
     def end(self, db: PostgresConnection) -> None:
         """Take the session back."""

@@ -18,7 +18,7 @@ from arbstr.ledger import accounts, retention
 from arbstr.ledger.backend import Work
 from arbstr.ledger.learned import Cells, LearnedState, Ratios, read_learned, write_learned
 from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRow
-from arbstr.ledger.postgres import schema
+from arbstr.ledger.postgres import leases, schema
 from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, run_in
 from arbstr.ledger.postgres.new_rows import NewRows
 from arbstr.ledger.postgres.rollups import PostgresRollups
@@ -27,7 +27,7 @@ from arbstr.ledger.postgres.sessions import Session
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.row_mapping import COLUMNS, facet_key, row_of, storable
 from arbstr.ledger.session_key import read_session_key
-from arbstr.ledger.spill import files_beside, read_file
+from arbstr.ledger.spill import files_beside, is_of_this_run, read_file
 from arbstr.ledger.sql import chunks, values
 from arbstr.places import PostgresPlace
 from arbstr.types import RequestRecord
@@ -109,6 +109,7 @@ class PostgresWriteConnection:
         rows = [of_record(record) for record in ended]
         with self._changing(db, rows):
             added = self._rows.enter(db, rows) if rows else frozenset()
+            leases.count(db, wall_ms(), added)
             self._begin(db, begun)
             accounts.enter(db, [record for record in ended if record.request_id in added])
             write_learned(db, ratios, cells)
@@ -171,6 +172,10 @@ class PostgresWriteConnection:
             rows = [of_stored(row) for row in read_file(file)]
             with self._changing(db, rows):
                 added = self._rows.enter(db, rows)
+                if is_of_this_run(file):
+                    leases.count(db, wall_ms(), added)
+                else:
+                    leases.recount(db)
                 db.execute(accounts.COMPARE_AGAIN)
             file.unlink(missing_ok=True)
         except OSError as error:
@@ -193,6 +198,8 @@ class PostgresWriteConnection:
                 if row["correlation_id"] in added and row["provider"] is not None and row["doubtful_msats"]:
                     db.execute(_DOUBTED, (row["correlation_id"], row["provider"], wall_ms(), row["doubtful_msats"]))
             db.execute("DELETE FROM sessions WHERE id = ANY(?)", (dead,))
+            if added:
+                leases.recount(db)
 
     async def adopted(self) -> Progress:
         """Return no progress: rows are summed as they are entered."""

@@ -34,7 +34,7 @@ class StatusEndpoints:
     """Endpoints about arbstr itself. `statuses` returns the providers' states, in the configuration's order.
 
     `first_lists` waits a moment for the lists of providers that are configured without models. `instances` returns the
-    arbstrs that share the ledger, none where it is not shared.
+    arbstrs that share the ledger, none where it is not shared; `lease_notice` what budgets admit without it.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class StatusEndpoints:
         uptime_s: Callable[[], float],
         started_s: int,
         instances: Callable[[], Sequence[InstanceStatus]] = tuple,
+        lease_notice: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._providers = providers
         self._router = router
@@ -54,6 +55,7 @@ class StatusEndpoints:
         self._first_lists = first_lists
         self._started_s = started_s
         self._instances = instances
+        self._lease_notice = lease_notice
         self._names = router.names
         self._version = self._names.version
         self._models = self._described()
@@ -138,6 +140,8 @@ class StatusEndpoints:
         }
         if instances := self._instances():
             document["instances"] = [_instance(one) for one in instances]
+        if notice := self._lease_notice():
+            document["ledger"] = notice
         return json_response(document, 503 if verdict == "unhealthy" else 200)
 
     async def providers(self, request: web.BaseRequest) -> web.Response:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from arbstr.config.alerts import Alerts
 from arbstr.config.clients import ClientSettings, digest_of
 from arbstr.config.schema import Budget, Config, Policies, Rule
-from arbstr.engine.budget import Budgets, Reservation, SpendQuery
+from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.caps import Period, bounds_ms
+from arbstr.engine.slices import SpendQuery
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
 from arbstr.types import BudgetStatus
