@@ -2,8 +2,8 @@
 
 An instance believes another that a provider fails, but never for long: after a first pause at most it tries for itself,
 and the first that succeeds closes the breaker for all. Whom that has refuted is not believed about that provider for a
-while: an instance that has lost its network finds all providers failing, and would close them off to everybody again
-and again. Each has its own probe, so at most as many requests go to a provider that is down as there are instances.
+while, longer each time: an instance that has lost its network finds all providers failing, and would close them off to
+everybody again and again. Each has its own probe, so a provider that is down gets as many as there are instances.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from arbstr.ledger.postgres.shared_states import Change, Found
 from arbstr.sanitize import json_or_none, sanitize_clause
 from arbstr.sharing.parts import Digests, Outbox, number
 
-DISTRUST_S = 120.0
+DISTRUST_S, LONGEST_DISTRUST_S = 120.0, 3600.0  # doubling while it goes on
 CLOSED_S = 60.0  # how long others can hear that it has closed; connections are cut for longer than breakers open
 _LONGEST_OPEN_S = 86_400.0
 _MOST_REOPENINGS = 30
@@ -55,7 +55,7 @@ class SharedBreakers:
         self._outbox = Outbox(clock, wake)
         self._hears = False
         self._heard_from: dict[str, str] = {}  # by provider: the instance by whose word its breaker is open
-        self._distrusted: dict[tuple[str, str], float] = {}  # by provider and instance: until when
+        self._distrusted: dict[tuple[str, str], tuple[float, float]] = {}  # by provider and instance: until, how long
 
     def put(self, event: Event) -> None:
         """Take a change of a breaker; it is shared if it was found here."""
@@ -122,23 +122,27 @@ class SharedBreakers:
                 self._heard_from[name] = one.instance
 
     def _believes(self, instance: str, name: str) -> bool:
-        return self._clock() >= self._distrusted.get((name, instance), 0.0)
+        until_s, _ = self._distrusted.get((name, instance), (0.0, 0.0))
+        return self._clock() >= until_s
 
     def _refute(self, name: str) -> None:
         """Note that a breaker closes: the instance by whose word it was open is not believed for a while."""
         instance = self._heard_from.pop(name, None)
         if instance is not None:
             now_s = self._clock()
-            self._distrusted = {key: until_s for key, until_s in self._distrusted.items() if until_s > now_s}
-            self._distrusted[name, instance] = now_s + DISTRUST_S
+            known = {key: one for key, one in self._distrusted.items() if one[0] + LONGEST_DISTRUST_S > now_s}
+            _, before_s = known.get((name, instance), (0.0, DISTRUST_S / 2))
+            pause_s = min(2 * before_s, LONGEST_DISTRUST_S)
+            self._distrusted = {**known, (name, instance): (now_s + pause_s, pause_s)}
 
 
 def _opened(said: dict[str, Any], left_s: float) -> FoundOpen | None:
     """Return what is said of a breaker that is open, None if it is not what this arbstr says."""
     reopenings, reason = number(said.get("reopenings"), _MOST_REOPENINGS), said.get("reason")
-    if said.get("open") is not True or reopenings is None or not isinstance(reason, str) or left_s > _LONGEST_OPEN_S:
+    left = number(left_s, _LONGEST_OPEN_S)
+    if said.get("open") is not True or reopenings is None or not isinstance(reason, str) or left is None:
         return None
-    return FoundOpen(left_s, sanitize_clause(reason), int(reopenings), asked=said.get("asked") is True)
+    return FoundOpen(left, sanitize_clause(reason), int(reopenings), asked=said.get("asked") is True)
 
 
 class SharedCooldowns:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from arbstr.engine.learning.codec import CACHES, CHARGES, COUNTS, LENGTHS, RATIOS, TEXTS, dumps
 from arbstr.engine.learning.learner import Learner
-from arbstr.engine.learning.merging import merge
+from arbstr.engine.learning.merging import is_same, merge
 from arbstr.ledger.learned import LearnedState
 from arbstr.ledger.postgres.learned import Addition, Cell, add_learned, is_done
 from arbstr.sanitize import json_or_none
@@ -44,7 +44,7 @@ class SharedLearning:
         """Add what was learned here, and take what others have added. Raises `LedgerUnavailable`."""
         await self._settle(channel)
         exported = _cells(self._current())
-        own = {cell: text for cell, text in exported.items() if text != self._known.get(cell)}
+        own = {cell: text for cell, text in exported.items() if not is_same(text, self._known.get(cell))}
         self._number += 1
         known = {cell: text for cell in own if (text := self._known.get(cell)) is not None}
         addition = Addition(own, known, self._since, _KINDS, merge, self._instance, self._number)
@@ -68,7 +68,7 @@ class SharedLearning:
         changed = {}
         for cell, text in shared.items():
             both = merge(cell[0], text, exported.get(cell), here.get(cell))
-            if both is not None and both != here.get(cell):
+            if both is not None and not is_same(both, here.get(cell)):
                 changed[cell] = both
         self._known |= shared
         pairs = {policy: json_or_none(text) for (kind, policy), text in changed.items() if kind == RATIOS}

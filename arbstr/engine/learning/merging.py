@@ -21,15 +21,21 @@ Numbers = list[float]
 
 def merge(kind: str, shared: str | None, known: str | None, own: str | None, age_s: float = 0.0) -> str | None:
     """Return the JSON of a state of this kind to which both have added; `shared` is of `age_s` ago."""
-    if own is None or own == known:
+    if own is None or is_same(own, known):
         return shared
-    if shared is None or shared == known:
+    if shared is None or is_same(shared, known):
         return own
     add = _KINDS.get(kind)
-    if add is None:
+    theirs = json_or_none(shared)
+    merged = None if add is None else add(theirs, json_or_none(known), json_or_none(own), age_s)
+    if merged is None:
         return own
-    merged = add(json_or_none(shared), json_or_none(known), json_or_none(own), age_s)
-    return own if merged is None else dumps(merged)
+    return shared if merged == theirs else dumps(merged)
+
+
+def is_same(state: str | None, other: str | None) -> bool:
+    """Check whether two states are the same, in whatever way their numbers are written."""
+    return state == other or (state is not None and other is not None and json_or_none(state) == json_or_none(other))
 
 
 def add_ratio(shared: Any, known: Any, own: Any, age_s: float = 0.0) -> Numbers | None:

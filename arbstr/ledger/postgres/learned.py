@@ -56,8 +56,9 @@ def add_learned(db: Statements, addition: Addition) -> Added:
     merged = {}
     for cell, own in addition.own.items():
         known = addition.known.get(cell)
-        value = addition.merge(cell[0], cells.get(cell, known), known, own, ages.get(cell, 0.0))
-        if value is not None and value != cells.get(cell):
+        shared = cells.get(cell, known)
+        value = addition.merge(cell[0], shared, known, own, ages.get(cell, 0.0))
+        if value is not None and value != shared:
             merged[cell] = value
     version = max(version, _write(db, merged))
     done = Change(_DONE, addition.instance, str(addition.number), _DONE_FOR_S)
