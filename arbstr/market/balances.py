@@ -112,7 +112,8 @@ class Balances:
         heard = self._completed(account, balance)
         account.funds.learn(heard, account.funds.begin_reading())
         self._on_key(provider, _PROBLEMS.get(heard.state))
-        account.schedule.polled(self._clock(), quiet=_figures(heard) == _figures(before))
+        age_s = (self._now_ms() - balance.read_at_ms) / 1000
+        account.schedule.heard(self._clock(), age_s, quiet=_figures(heard) == _figures(before))
 
     def read_soon(self, provider: str) -> None:
         """Read a provider's balance within seconds, because something waits for it."""

@@ -138,6 +138,8 @@ async def running(
         logger.info("arbstr %s listens on %s", __version__, url)
         tell_first_steps(url, settings.config, [*in_force.composition.router.names.all()])
         lasting.source.address = url
+        if lasting.sharing is not None:
+            lasting.sharing.announce()
         run_in_background(stack, notifier.keep_alive())
         run_in_background(stack, _load_certificates())
         notifier.ready(f"arbstr {__version__} listens on {url}")

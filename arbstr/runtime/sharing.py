@@ -75,6 +75,11 @@ class Sharing:
         run_in_background(stack, self._exchange.run())
         await self._exchange.synced(FIRST_S)
 
+    def announce(self) -> None:
+        """Have the others know of this instance, whose address is known now."""
+        self._instances.announce()
+        self._exchange.wake()
+
     async def _end(self) -> None:
         self._instances.leave()
         await self._exchange.say_farewell([self._learning.sync_now])

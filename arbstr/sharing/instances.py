@@ -45,10 +45,13 @@ class SharedInstances:
         self._clock = clock
         self._now_ms = now_ms
         self._due: Change | None = None
+        self._announced = False
         self._others: dict[str, _Heard] = {}
 
     def refresh(self, *, connected: bool) -> None:
-        """Say that it lives; the others hear at once of one that is new."""
+        """Say that it lives, once it is announced; the others hear at once of one that is new."""
+        if not self._announced:
+            return
         here = self._describe()
         said = {
             "name": here.name,
@@ -59,6 +62,11 @@ class SharedInstances:
             "spent_msats": here.spent_msats,
         }
         self._due = Change(self.kind, self._instance, dumps(said), GONE_S, quiet=not connected)
+
+    def announce(self) -> None:
+        """Say that it lives, from now on: its address is known."""
+        self._announced = True
+        self.refresh(connected=True)
 
     def leave(self) -> None:
         """Say that it ends."""

@@ -15,7 +15,7 @@ from arbstr.sharing.parts import Digests, Outbox, number
 from arbstr.types import Balance, BalanceState
 
 _LIST_S = 3_600.0  # for how long others take a list; they doubt it much sooner
-_LONGEST_LIST = 8_000_000  # characters
+_LONGEST_LIST = 8_000_000  # characters; longer values are not read
 _MOST_MSATS = 2.0**53
 _FIGURES = ("free_msats", "reserved_msats", "spent_msats", "requests")
 

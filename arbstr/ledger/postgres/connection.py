@@ -159,6 +159,7 @@ async def run_in(
 ) -> T:
     """Do work in the connection's thread; a server that does not answer in time loses the connection."""
     doing = asyncio.get_running_loop().run_in_executor(threads, work, db)
+    doing.add_done_callback(lambda done: done.cancelled() or done.exception())  # who awaits it may have been cancelled
     await asyncio.wait((doing,), timeout=patience_s)
     if not doing.done():
         db.abort()

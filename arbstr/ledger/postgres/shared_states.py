@@ -12,6 +12,7 @@ from typing import NamedTuple
 from arbstr.ledger.sql import Statements
 
 MOST = 5_000  # values that are read at once
+_LONGEST = 8_000_000  # bytes
 _KEPT_S = 60.0  # values are deleted that long after their time
 
 _PUT = (
@@ -27,7 +28,8 @@ _CHANGED = (
     "EXTRACT(EPOCH FROM expires_at - clock_timestamp())::float8, shared.version "
     "FROM shared LEFT JOIN UNNEST(?::text[], ?::text[], ?::bigint[]) AS seen (kind, key, version) "
     "ON shared.kind = seen.kind AND shared.key = seen.key AND shared.version = seen.version "
-    f"WHERE seen.key IS NULL AND expires_at > clock_timestamp() ORDER BY shared.version LIMIT {MOST}"
+    "WHERE seen.key IS NULL AND expires_at > clock_timestamp() AND ISFINITE(expires_at) AND ISFINITE(changed_at) "
+    f"AND OCTET_LENGTH(value) <= {_LONGEST} ORDER BY shared.version LIMIT {MOST}"
 )
 
 Versions = Mapping[tuple[str, str], int]

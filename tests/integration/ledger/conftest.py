@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from arbstr.places import PostgresPlace
 from tests.support.ledgers import Ledgers, PostgresLedgers, SqliteLedgers
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -27,3 +29,11 @@ def own_ledgers(postgres_url: str, tmp_path: Path) -> PostgresLedgers:
 def place(own_ledgers: PostgresLedgers) -> PostgresPlace:
     """An empty database of the test's own."""
     return own_ledgers.place()
+
+
+@pytest.fixture
+def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """The server, running again afterwards."""
+    yield postgres
+    if not postgres.runs:
+        postgres.start()

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -27,14 +26,6 @@ from tests.support.postgres import PASSWORD, PostgresServer
 
 MONTH = 31 * 24 * HOUR
 _OURS = "application_name = 'arbstr'"
-
-
-@pytest.fixture
-def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """The server, running again afterwards."""
-    yield postgres
-    if not postgres.runs:
-        postgres.start()
 
 
 def mixed_rows(seed: int, size: int) -> list[RequestRecord]:

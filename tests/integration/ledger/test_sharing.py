@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import cache
@@ -11,17 +12,24 @@ from typing import Any
 
 import pytest
 
+from arbstr import __version__
 from arbstr.engine.routing import policy
 from arbstr.events import ProviderHealthChanged
+from arbstr.ledger.postgres import shared_states
 from arbstr.places import PostgresPlace
 from arbstr.runtime import process
+from arbstr.sharing import exchange
 from tests.support.harness import Arbstr, ProxyHarness
 from tests.support.patience import PATIENCE_S
-from tests.support.provider import completion, error_reply, json_reply
+from tests.support.postgres import PostgresServer
+from tests.support.provider import MODEL, completion, error_reply, json_reply
 
 OK = json_reply(completion("Hello"))
 FAILS = error_reply(500)
 BREAKS = {"failure_threshold": 1}
+NODE_LIST = json_reply(
+    {"data": [{"id": MODEL, "sats_pricing": {"prompt": 0.001, "completion": 0.003, "request": 0, "max_cost": 1}}]}
+)
 
 
 class Instances:
@@ -30,14 +38,13 @@ class Instances:
     def __init__(self, place: PostgresPlace, stack: AsyncExitStack) -> None:
         self.place = place
         self._stack = stack
-        self.first: ProxyHarness | None = None
+        self.harnesses: list[ProxyHarness] = []
 
     async def configured(self) -> ProxyHarness:
         """A harness: providers added to the first are those of all that follow."""
         made = await self._stack.enter_async_context(ProxyHarness(self.place))
-        if self.first is None:
-            self.first = made
-        made.providers = self.first.providers
+        self.harnesses.append(made)
+        made.providers = self.harnesses[0].providers
         return made
 
 
@@ -61,6 +68,11 @@ def state(arbstr: Arbstr, provider: str = "alpha") -> str:
     return next(one.state for one in arbstr.source.snapshot().providers if one.name == provider)
 
 
+def balance(arbstr: Arbstr, provider: str = "alpha") -> int | None:
+    found = arbstr.proxy._in_force.composition.balance_of(provider)
+    return None if found is None else found.free_msats
+
+
 def reasons(arbstr: Arbstr) -> list[str]:
     return [event.reason for event in arbstr.events if isinstance(event, ProviderHealthChanged)]
 
@@ -73,15 +85,104 @@ async def pair(instances: Instances, **sections: Any) -> tuple[Arbstr, Arbstr]:
 
 async def test_a_breaker_that_one_opens_is_open_in_the_others_and_closes_in_all(instances: Instances) -> None:
     first = await instances.configured()
-    alpha = await first.add_provider("alpha", FAILS)
+    await first.add_provider("alpha", FAILS)
     await first.add_provider("beta", OK)
-    sections = {"breaker": {**BREAKS, "open_for": 0.2}, "retry": {"backoff": 0, "max_retries": 0}}
-    one, other = await pair(instances, **sections)
+    one, other = await pair(instances, breaker=BREAKS, retry={"max_retries": 0})
     await one.chat()
     assert state(one) == "open"
-    await until(lambda: state(other) != "closed")
+    await until(lambda: state(other) == "open")
     assert reasons(other) == ["another arbstr found: 1 failures in a row"]
-    alpha.script = [OK]
-    await until(lambda: state(other) == "half_open")
-    await other.chat()
+    assert (await other.chat()).headers["X-Arbstr-Provider"] == "beta"
+    other.source.close_breaker("alpha")
     await until(lambda: state(one) == state(other) == "closed")
+
+
+async def test_each_shows_all_of_them_and_who_has_ended(instances: Instances) -> None:
+    await (await instances.configured()).add_provider("alpha", OK)
+    one, other = await pair(instances)
+    await one.chat()
+    await until(lambda: len(one.source.instances()) == len(other.source.instances()) == 2)
+    health = (await other.get("/health")).json["instances"]
+    assert [each["this"] for each in health] == [True, False]
+    assert health[1]["name"] == f"{socket.gethostname()}:{one.url.rpartition(':')[2]}"
+    assert (health[1]["version"], health[1]["stale"], health[0]["heard_at"]) == (__version__, False, None)
+    await instances.harnesses[1].close()
+    await until(lambda: len(other.source.instances()) == 1)
+
+
+async def test_what_a_lost_notification_was_about_comes_with_the_next_look(
+    instances: Instances, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_states, "notify", lambda db, kinds, instance: None)
+    monkeypatch.setattr(exchange, "RESYNC_S", 0.2)
+    await (await instances.configured()).add_provider("alpha", FAILS)
+    one, other = await pair(instances, breaker=BREAKS, retry={"max_retries": 0})
+    await one.chat()
+    await until(lambda: state(other) == "open")
+
+
+async def test_a_server_that_was_killed_and_is_back_loses_nothing(
+    instances: Instances, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "FIRST_RETRY_S", 0.05)
+    await (await instances.configured()).add_provider("alpha", FAILS)
+    one, other = await pair(instances, breaker=BREAKS, retry={"max_retries": 0})
+    server.crash()
+    await one.chat()  # it serves on by itself, and nobody hears of it
+    assert state(one) == "open"
+    server.start()
+    await until(lambda: state(other) == "open")
+
+
+@pytest.mark.parametrize(
+    "payload", ["", "}{", "x" * 7000, '{"v":99,"kinds":{}}', '{"v":1,"by":"?","kinds":["breaker"]}']
+)
+async def test_anyone_may_notify_and_write_anything(instances: Instances, payload: str) -> None:
+    import psycopg
+
+    await (await instances.configured()).add_provider("alpha", FAILS)
+    one, other = await pair(instances, breaker=BREAKS, retry={"max_retries": 0})
+    with psycopg.connect(instances.place.url.reveal(), autocommit=True) as connection:
+        connection.execute("SELECT pg_notify('arbstr_public', %s)", (payload,))
+        for kind in ("breaker", "cooldown", "prices", "balance", "instance", "colour"):
+            connection.execute(
+                "INSERT INTO shared (kind, key, value, instance, changed_at, expires_at) VALUES "
+                "(%s, 'any', %s, 'another', now() + interval '1 year', 'infinity')",
+                (kind, payload),
+            )
+        connection.execute("UPDATE learned SET value = %s, version = nextval('changes')", (payload,))
+        connection.execute('SELECT pg_notify(\'arbstr_public\', \'{"v":1,"by":"?","kinds":["breaker"]}\')')
+    await one.chat()
+    await until(lambda: state(other) == "open")
+    assert "can't be used" not in other.log
+
+
+async def test_one_list_of_prices_and_one_balance_do_for_all(instances: Instances) -> None:
+    first = await instances.configured()
+    node = await first.add_provider("alpha", OK, listing=NODE_LIST, kind="routstr", models=())
+    node.account = json_reply({"balance": 9000, "reserved": 0, "total_spent": 0})
+    one, other = await pair(instances)
+    await until(lambda: balance(one) == balance(other) == 9000)
+    node.account = json_reply({"balance": 4000, "reserved": 0, "total_spent": 5000})
+    polls = len(node.polls)
+    one.proxy._in_force.composition.balances.read_soon("alpha")
+    await until(lambda: balance(one) == balance(other) == 4000)
+    assert len(node.polls) == polls + 1
+
+
+async def test_what_one_has_learned_another_starts_with(instances: Instances) -> None:
+    await (await instances.configured()).add_provider("alpha", OK)
+    one = await (await instances.configured()).start()
+    await one.chat()
+    await one.row()
+    await instances.harnesses[-1].close()
+    other = await (await instances.configured()).start()
+    [ratio] = other.source.snapshot().ratios
+    assert ratio.samples == 1
+
+
+async def test_with_sqlite_nothing_of_it_is_loaded(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", OK)
+    arbstr = await harness.start()
+    assert "instances" not in (await arbstr.get("/health")).json
+    assert arbstr.proxy._lasting.sharing is None
