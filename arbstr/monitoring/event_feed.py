@@ -22,6 +22,7 @@ from arbstr.monitoring.source import ProviderStatus, Snapshot, Source
 from arbstr.monitoring.updates import (
     AlertsUpdated,
     BudgetsUpdated,
+    InstancesUpdated,
     LogWritten,
     PricesUpdated,
     ProviderUpdated,
@@ -317,6 +318,8 @@ class _Following:
             self._send(now.ratios)
         if now.alerts != before.alerts:
             self._send(now.alerts)
+        if now.instances != before.instances:
+            self._send(now.instances)
 
     def _send(self, sent: Sent) -> None:
         self._last += 1
@@ -344,6 +347,7 @@ class _Outline:
         self.budgets = BudgetsUpdated(snapshot.budgets)
         self.ratios = RatiosUpdated(snapshot.ratios)
         self.alerts = AlertsUpdated(snapshot.alerts)
+        self.instances = InstancesUpdated(snapshot.instances)
 
 
 def _stepped(status: ProviderStatus) -> ProviderStatus:

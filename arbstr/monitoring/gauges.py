@@ -12,7 +12,8 @@ from arbstr.types import BreakerState, BudgetStatus
 class Gauges:
     """The state of all parts. `breakers` and `balances_msats` are by provider: what is free, where it is known.
 
-    `queued_rows` wait to be written to the ledger.
+    `queued_rows` wait to be written to the ledger. `instances` share it: how many are heard of, and how many are not;
+    None where it is not shared.
     """
 
     breakers: Mapping[str, BreakerState]
@@ -20,3 +21,4 @@ class Gauges:
     balances_msats: Mapping[str, int]
     in_flight: int
     queued_rows: int
+    instances: tuple[int, int] | None = None

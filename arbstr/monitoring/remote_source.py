@@ -40,6 +40,7 @@ from arbstr.monitoring.source import LinkState, OfferStatus, Outage, ProviderSta
 from arbstr.monitoring.updates import (
     AlertsUpdated,
     BudgetsUpdated,
+    InstancesUpdated,
     LogWritten,
     PricesUpdated,
     ProviderUpdated,
@@ -250,9 +251,7 @@ class RemoteSource:
 
     def _apply(self, sent: Sent) -> None:
         """Apply what happened, to the state here and to who subscribes."""
-        if isinstance(
-            sent, ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | AlertsUpdated | LogWritten
-        ):
+        if isinstance(sent, Update):
             self._update(sent)
         else:
             self._advance(sent)
@@ -272,6 +271,8 @@ class RemoteSource:
                 self._base = replace(self._base, ratios=sent.ratios)
             case AlertsUpdated():
                 self._base = replace(self._base, alerts=sent.alerts)
+            case InstancesUpdated():
+                self._base = replace(self._base, instances=sent.instances)
             case LogWritten():
                 self._log(sent.lines)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from arbstr.events import Alert, Event
 from arbstr.logs.ring import LogLine
-from arbstr.monitoring.source import ProviderStatus
+from arbstr.monitoring.source import InstanceStatus, ProviderStatus
 from arbstr.types import BudgetStatus, LearnedRatio, value_object
 
 
@@ -49,13 +49,22 @@ class AlertsUpdated:
 
 
 @value_object
+class InstancesUpdated:
+    """The arbstrs that share the ledger, as they are now."""
+
+    instances: tuple[InstanceStatus, ...]
+
+
+@value_object
 class LogWritten:
     """Lines of arbstr's own log."""
 
     lines: tuple[LogLine, ...]
 
 
-Update = ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | AlertsUpdated | LogWritten
+Update = (
+    ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | AlertsUpdated | InstancesUpdated | LogWritten
+)
 Sent = Event | Update
 
 

@@ -337,7 +337,15 @@ def _app(
     )
     routes: list[Route | NamedRoute] = [
         *InferenceEndpoints(engine, lasting.room, lasting.in_flight, server.passthrough).routes(),
-        *expose(lasting.counters, lasting.ledger, health, lasting.budgets, balances, lasting.admission).routes(),
+        *expose(
+            lasting.counters,
+            lasting.ledger,
+            health,
+            lasting.budgets,
+            balances,
+            lasting.admission,
+            lasting.source.instances,
+        ).routes(),
         *api.routes(),
         *EstimateEndpoints(router, lasting.sessions, lasting.room).routes(),
         *ledger_api.routes(lasting.reader, router.names, [one.name for one in config.providers], wall_ms),

@@ -69,6 +69,10 @@ def _of_state(gauges: Gauges) -> Iterator[Metric]:
     yield _gauge("arbstr_balance_sats", about, ["provider"], balances)
     yield GaugeMetricFamily("arbstr_requests_in_flight", "Requests in flight.", gauges.in_flight)
     yield GaugeMetricFamily("arbstr_ledger_queue_rows", "Rows that wait to be written.", gauges.queued_rows)
+    if gauges.instances is not None:
+        about = "Instances that share the ledger: those heard of, and those that were not for half a minute."
+        counts = zip((("live",), ("stale",)), gauges.instances, strict=True)
+        yield _gauge("arbstr_instances", about, ["state"], counts)
 
 
 def _gauge(name: str, about: str, by: list[str], values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:

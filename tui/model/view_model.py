@@ -32,7 +32,7 @@ from arbstr.events import (
 )
 from arbstr.monitoring.in_flight import RequestProgress, advance
 from arbstr.monitoring.live_state import amended, summed, with_unexplained
-from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
+from arbstr.monitoring.source import InstanceStatus, ProviderStatus, Snapshot, Totals
 from arbstr.types import BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
 from tui.model.alert_text import harmless
@@ -80,6 +80,7 @@ class DashboardView:
     config_problem: str | None = None  # why the configuration file is not in force
     alerts: tuple[Alert, ...] = ()  # what needs attention, the latest last
     reset: Reset | None = None  # of the counters; None while they count since the start
+    instances: tuple[InstanceStatus, ...] = ()  # those that share the ledger, this one first; none if it is not shared
 
     @property
     def counted(self) -> Totals:
@@ -147,6 +148,9 @@ class ViewModel:
         self._rates.add(self.budgets, snapshot.at_ms)
         self._alerts = tuple(map(harmless, snapshot.alerts))
         self._low = {each.name for each in snapshot.alerts if each.kind == "balance"}
+        self._instances = tuple(
+            replace(each, name=shown(each.name), version=shown(each.version)) for each in snapshot.instances
+        )
         self.ratios = tuple(replace(each, policy=each.policy and shown(each.policy)) for each in snapshot.ratios)
 
     def _shown_provider(self, status: ProviderStatus) -> ProviderStatus:
@@ -337,6 +341,7 @@ class ViewModel:
             self.config_problem,
             tuple(each for each in self._alerts if each.until_ms is None or each.until_ms > now_ms),
             self._reset,
+            self._instances,
         )
 
     def _provider_view(self, name: str, status: ProviderStatus) -> ProviderView:

@@ -19,6 +19,7 @@ from tui.model.provider_view import ProviderView
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
+from tui.widgets.instance_table import instance_lines
 from tui.widgets.panel import Panel
 from tui.widgets.price_board import PriceBoardPanel
 from tui.widgets.provider_table import ProviderTable, history_lines, identity_lines, rate_lines
@@ -46,13 +47,15 @@ class ProvidersScreen(DashboardScreen):
         self._board = PriceBoardPanel(id="price-board")
         self._rates = ScrollPanel(id="rates")
         self._history = ScrollPanel(id="history")
+        self._instances = ScrollPanel(id="instances")
         self._selected = 0
         self._heights = (0, 0)
         self._priced: tuple[object, int, list[Line]] | None = None  # a price list's lines, with what they were made of
 
     def pieces(self) -> Sequence[Widget]:
         """Return the table, the board, and the selected provider's panels."""
-        return (self._table, self._board, Horizontal(self._rates, self._history, id="provider-detail"))
+        detail = Horizontal(self._rates, self._history, self._instances, id="provider-detail")
+        return (self._table, self._board, detail)
 
     def size_pieces(self, width: int, height: int) -> None:
         """Give table and board what they need, at most a third of the screen each; a low one has no board."""
@@ -83,6 +86,17 @@ class ProvidersScreen(DashboardScreen):
             self._rates.show([], EMPTY)
             self._history.show([], EMPTY)
         yield
+        self._show_instances()
+        yield
+
+    def _show_instances(self) -> None:
+        """Show who shares the ledger, where it is shared."""
+        view = self.dashboard.view()
+        self._instances.display = bool(view.instances)
+        if view.instances:
+            lines = instance_lines(view.instances, view.at_ms, max(self._instances.size.width - 4, 20))
+            since: Line = (("  since each began", "muted"),)
+            self._instances.show(lines, (("Instances", "title"), *since))
 
     def _show(self, provider: ProviderView, now_ms: int) -> None:
         width = max(self._rates.size.width - 4, 20)

@@ -16,6 +16,7 @@ from arbstr import __version__
 from arbstr.engine.routing import policy
 from arbstr.events import ProviderHealthChanged
 from arbstr.ledger.postgres import shared_states
+from arbstr.monitoring.remote_source import remote_source
 from arbstr.places import PostgresPlace
 from arbstr.runtime import process
 from arbstr.sharing import exchange
@@ -106,6 +107,9 @@ async def test_each_shows_all_of_them_and_who_has_ended(instances: Instances) ->
     assert [each["this"] for each in health] == [True, False]
     assert health[1]["name"] == f"{socket.gethostname()}:{one.url.rpartition(':')[2]}"
     assert (health[1]["version"], health[1]["stale"], health[0]["heard_at"]) == (__version__, False, None)
+    assert 'arbstr_instances{state="live"} 2.0' in (await one.get("/metrics")).body.decode()
+    async with remote_source(one.url, None) as remote:
+        assert remote.snapshot().instances == one.source.snapshot().instances
     await instances.harnesses[1].close()
     await until(lambda: len(other.source.instances()) == 1)
 
