@@ -111,6 +111,8 @@ class Exchange:
 
     async def say_farewell(self, last: Sequence[Callable[[Channel], Awaitable[None]]]) -> None:
         """Do the last jobs of this instance, if the database answers soon; after `run` has been cancelled."""
+        if self.problem is not None:
+            return
         with suppress(LedgerUnavailable, TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 self._channel = await self._connect()

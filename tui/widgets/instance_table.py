@@ -10,13 +10,13 @@ from tui.render.layout import Cells, Column, Line, Role, Span, cells, header, la
 
 _COLUMNS = (
     Column("", 1, exact=True),
-    Column("instance", 10, share=1, most=32),
-    Column("running", 7, "right", rank=1),
-    Column("requests", 8, "right", rank=2),
-    Column("sats", 6, "right", rank=1),
-    Column("up", 6, "right", rank=3),
-    Column("version", 7, rank=5),
-    Column("heard", 10, rank=4),
+    Column("instance", 8, share=1, most=32),
+    Column("running", 7, "right"),
+    Column("sats", 6, "right"),
+    Column("requests", 8, "right", rank=1),
+    Column("heard", 8, rank=2),
+    Column("up", 8, rank=3),
+    Column("version", 7, rank=4),
 )
 
 
@@ -54,7 +54,7 @@ def _heard(one: InstanceStatus, now_ms: int) -> Span:
 def _all(instances: Sequence[InstanceStatus], spent: str) -> Cells:
     return {
         "instance": ("all", "muted"),
-        "running": (count(sum(each.in_flight for each in instances)), "text"),
+        "running": (count(sum(each.in_flight for each in instances if not each.stale)), "text"),
         "requests": (count(sum(each.requests for each in instances)), "text"),
         "sats": (spent, "text"),
     }

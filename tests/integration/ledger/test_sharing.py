@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import cache
@@ -190,3 +191,7 @@ async def test_with_sqlite_nothing_of_it_is_loaded(harness: ProxyHarness) -> Non
     arbstr = await harness.start()
     assert "instances" not in (await arbstr.get("/health")).json
     assert arbstr.proxy._lasting.sharing is None
+    loading = "import sys, arbstr.runtime.compose; print([name for name in sys.modules if 'shar' in name])"
+    done = await asyncio.create_subprocess_exec(sys.executable, "-c", loading, stdout=asyncio.subprocess.PIPE)
+    out, _ = await done.communicate()
+    assert [name for name in out.decode().split("'") if name.startswith("arbstr")] == []
