@@ -8,7 +8,7 @@ from time import perf_counter
 
 from tui.timings import NORMAL, Timings
 
-BUDGET = 0.015  # of the loop's time
+BUDGET = 0.01  # of the loop's time
 
 
 class FrameBudget:

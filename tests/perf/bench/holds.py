@@ -20,9 +20,11 @@ from pathlib import Path
 
 from tests.perf.bench import targets
 from tests.perf.bench.dashboard import PER_SECOND, VIEWS, Watched, percentile, running
-from tests.perf.bench.proxy import Cores
+from tests.perf.bench.load import Job
+from tests.perf.bench.proxy import Cores, measure_once
 
 KEYS_EVERY_S = 0.1
+_OF_DASHBOARD = ("Worker._run", "Timer._run_timer", "App.run_async", "MessagePump._process_messages")
 
 
 def main() -> None:
@@ -46,6 +48,18 @@ def main() -> None:
             watched.ask()
             _load(watched, options.seconds, "j" if options.keys else "")
             print(_row(name, watched))
+        print(f"\n64 connections, live: {_share(watched, options.seconds):.1%} of the loop's CPU is the dashboard's")
+
+
+def _share(watched: Watched, seconds: float) -> float:
+    """What applying events, painting and Textual take of the loop, where nothing else is left to be taken."""
+    watched.look_at(VIEWS["live"])
+    watched.ask()
+    measure_once(Job("json", watched.port, 64, seconds))
+    sums: dict[str, float] = watched.ask()["sums_ms"]
+    probe = sum(took for name, took in sums.items() if name.startswith("Probe."))
+    spent = sum(sums.get(name, 0.0) for name in _OF_DASHBOARD)
+    return spent / (sum(sums.values()) - probe)
 
 
 def _load(watched: Watched, seconds: float, keys: str = "") -> None:

@@ -23,10 +23,11 @@ LEAST_HOLD_MS = 0.5  # shorter ones are not told apart
 
 
 class Holds:
-    """What held the loop: the longest CPU time of a callback or a task's step by its name, and all that were long."""
+    """What held the loop: the longest CPU time of a callback or a task's step by its name, the sums, all long ones."""
 
     def __init__(self) -> None:
         self.longest_ms: dict[str, float] = {}
+        self.sums_ms: dict[str, float] = {}
         self.all_ms: list[float] = []
         self._collecting_since = 0.0
 
@@ -38,8 +39,9 @@ class Holds:
             began = thread_time()
             run(handle)
             took_ms = (thread_time() - began) * 1000
+            name = _name(handle._callback)
+            self.sums_ms[name] = self.sums_ms.get(name, 0.0) + took_ms
             if took_ms >= LEAST_HOLD_MS:
-                name = _name(handle._callback)
                 self.longest_ms[name] = max(self.longest_ms.get(name, 0.0), took_ms)
                 self.all_ms.append(took_ms)
 
@@ -54,7 +56,7 @@ class Holds:
         self._collecting_since = now
 
     def clear(self) -> None:
-        self.longest_ms, self.all_ms = {}, []
+        self.longest_ms, self.sums_ms, self.all_ms = {}, {}, []
 
 
 def _name(callback: Any) -> str:
@@ -90,6 +92,7 @@ class Probe:
                     "holds_ms": holds,
                     "held_ms": self.holds.all_ms,
                     "longest_ms": self.holds.longest_ms,
+                    "sums_ms": self.holds.sums_ms,
                 }
             )
         )
