@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.events import Key
+from textual.events import Key, MouseScrollDown
 from textual.widgets import Input, SelectionList
 
 from arbstr.clock import DAY_MS
@@ -533,6 +533,31 @@ async def test_the_ledger_scrolls_to_its_end_and_back() -> None:
         await each.shows(oldest.request_id)
         await each.press("escape", "g", "enter")
         await each.shows(newest.request_id)
+
+
+async def test_the_wheel_and_a_click_on_the_scroll_bar_move_through_the_ledger() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first", "gpt-4o")
+        panel = each.app.screen.query_one("#ledger", Panel)
+        first = each.text.splitlines()[3]
+        panel.post_message(MouseScrollDown(panel, 5, 5, 0, 1, 0, False, False, False))
+        await each.until(lambda: each.text.splitlines()[3] != first and "Esc follows" in each.text)
+        await each.pilot.click(offset=(panel.region.right - 1, panel.region.bottom - 2))
+        await each.press("G")
+        last = each.text.splitlines()[-3]
+        await each.pilot.click(offset=(panel.region.right - 1, panel.region.y + 2))
+        await each.until(lambda: each.text.splitlines()[3] == first and last not in each.text)
+
+
+async def test_f1_says_what_can_be_typed_while_a_filter_is() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("2", "slash")
+        await each.type("gpt")
+        await each.press("f1")
+        await each.shows("Filters on Live and Requests", "status:error")
+        await each.press("escape", "escape")
+        await each.hides("Tab completes")
 
 
 async def test_sorting_and_filtering_the_ledger() -> None:
