@@ -197,13 +197,13 @@ def _least(taken: list[Taken]) -> Taken:
 
 
 def _take(ask: Question, queries: Queries, pid: int) -> Taken:
-    began, here, there = time.perf_counter(), time.process_time(), _ran_ms(pid)
+    began, here, there = time.perf_counter(), time.process_time(), ran_ms(pid)
     ask(queries)
-    cpu_ms = (time.process_time() - here) * 1000 + _ran_ms(pid) - there
+    cpu_ms = (time.process_time() - here) * 1000 + ran_ms(pid) - there
     return Taken((time.perf_counter() - began) * 1000, cpu_ms)
 
 
-def _ran_ms(pid: int) -> float:
+def ran_ms(pid: int) -> float:
     """Return how long a process of this machine has run."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
