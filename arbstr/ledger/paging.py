@@ -230,21 +230,29 @@ def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int
     """Return the first rows of a part in an order."""
     if (sort, order) == ("timestamp", "desc"):
         return _newest_of(view, part, view.listed(part), TRUE, depth)
-    few = _few(view, depth)
+    few, aside = _few(view, depth), ""
     if part.rows != TRUE or (has_index(part) and size(view, part, few + 1) <= few):
-        among = "id IN (SELECT id FROM requests WHERE {})"
-        condition = either(*(Condition(among.format(way.sql), way.values) for way in ways(view, part)))
+        condition = _gathered(view, part)
+        aside = view.dialect.gathered
     else:
         start, end = view.listed(part)
         condition = both(view.aside(part, start, end), filters.of_content(part, view.dialect, faceted=True))
     if (sort, order) != ("cost_sats", "asc"):
-        return _found(view, "requests", condition, sort, _plain_order(sort, order), depth, 0)
+        return _found(view, "requests", condition, sort, f"{aside}{_plain_order(sort, order)}", depth, 0)
     # The index by cost begins with rows without one, which come last here.
     priced, unpriced = Condition("cost_sats IS NOT NULL"), Condition("cost_sats IS NULL")
-    found = _found(view, "requests", both(priced, condition), sort, "cost_sats ASC, id ASC", depth, 0)
+    found = _found(view, "requests", both(priced, condition), sort, f"{aside}cost_sats ASC, id ASC", depth, 0)
     if len(found) < depth:
-        found += _found(view, "requests", both(unpriced, condition), sort, "id ASC", depth - len(found), 0)
+        found += _found(view, "requests", both(unpriced, condition), sort, f"{aside}id ASC", depth - len(found), 0)
     return found
+
+
+def _gathered(view: ReadTransaction, part: Part) -> Condition:
+    """Return the condition that a row belongs to a part whose rows are gathered by other indexes than that of order."""
+    if view.dialect.gathered:
+        return either(*ways(view, part))
+    among = "id IN (SELECT id FROM requests WHERE {})"
+    return either(*(Condition(among.format(way.sql), way.values) for way in ways(view, part)))
 
 
 def _few(view: ReadTransaction, depth: int) -> int:

@@ -105,12 +105,18 @@ class ReadTransaction:
         """Return the disjoint parts of such a filter, without those that no facet matches."""
         other_ids = self.holds.version < SEARCH_SINCE or self.one("SELECT 1 FROM ledger_state WHERE name = 'other_ids'")
         found = parts(
-            where, self.dialect, other_ids=bool(other_ids), refused=self.has_refused(where), having_id=self._having_id
+            where,
+            self.dialect,
+            other_ids=bool(other_ids),
+            refused=self.has_refused(where),
+            having_id=lambda wanted: self._having_id(wanted, where),
         )
         return [part for part in found if not part.named or self._has_facet(part)]
 
-    def _having_id(self, wanted: Condition) -> Condition:
-        """Return the condition that a row's request id is among those meant; all ids are searched once a query."""
+    def _having_id(self, wanted: Condition, where: Filter) -> Condition:
+        """Return the condition that a row's request id is among those meant; ids are searched once a query."""
+        if not self.dialect.by_request_id:  # months that are not meant can be left out
+            wanted = both(filters.within(*self.listed(where)), wanted)
         search = f"SELECT id FROM requests {self.dialect.by_request_id} WHERE {wanted.sql}"
         if wanted not in self._found_ids:
             found = self.all(f"{search} LIMIT {_MOST_IDS + 1}", wanted.values)

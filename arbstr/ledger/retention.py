@@ -73,10 +73,11 @@ def mend_cutoff(db: Statements, now_ms: int) -> None:
     )
 
 
-def prune(db: Statements, before_ms: int, reached_ms: int, most: int) -> int:
+def prune(db: Statements, before_ms: int, reached_ms: int, most: int, since_ms: int = 0) -> int:
     """In a transaction: delete some rows from before that day, keeping their rollups; returns how many.
 
-    `reached_ms` is what `reached` says from now on.
+    Those from before `since_ms` stay, though nothing lists them any more. `reached_ms` is what `reached` says from now
+    on.
     """
     before_ms = max(before_ms - before_ms % DAY_MS, 0)
     for name, value, later in (("kept_from_ms", reached_ms, ""), ("pruned_before_ms", before_ms, _LATER)):
@@ -85,5 +86,5 @@ def prune(db: Statements, before_ms: int, reached_ms: int, most: int) -> int:
             f"ON CONFLICT (name) DO UPDATE SET value = excluded.value{later}",
             (name, value),
         )
-    some = f"SELECT id FROM requests WHERE at_ms < ? LIMIT {most}"
-    return db.execute(f"DELETE FROM requests WHERE id IN ({some})", (before_ms,)).rowcount
+    some = f"SELECT id FROM requests WHERE at_ms >= ? AND at_ms < ? LIMIT {most}"
+    return db.execute(f"DELETE FROM requests WHERE id IN ({some})", (since_ms, before_ms)).rowcount

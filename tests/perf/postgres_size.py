@@ -18,19 +18,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import get_args
 
+from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.aggregates import AggregateSum, from_columns
 from arbstr.ledger.latency_histogram import sketch_text
 from arbstr.ledger.model import Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.postgres import schema
 from arbstr.ledger.postgres.connection import PostgresConnection
 from arbstr.ledger.postgres.dialect import POSTGRES
+from arbstr.ledger.postgres.months import Months
 from arbstr.ledger.postgres.read_connection import PostgresReadConnection
 from arbstr.ledger.postgres.rollups import PostgresRollups
 from arbstr.ledger.queries import EXACT, Queries
@@ -52,6 +54,7 @@ from tests.support.postgres import MISSING, PostgresServer, programs
 
 PER_DAY = 10_000_000 // 30
 REPEATS = 5
+LONG_MS = 3000.0
 STATS_MS, PAGE_MS = 200.0, 50.0
 _STEP = 500_000
 _UUID = "gen_random_uuid()::text"
@@ -114,7 +117,7 @@ class Filler:
     def run(self) -> None:
         """Fill it; indexes are made last."""
         days = range(self._start_ms - self._start_ms % DAY, NOW, DAY)
-        schema.Partitions().make(self._db, days)
+        Months().make(self._db, days)
         indexes = self._db.execute(_INDEXES).fetchall()
         for name, _ in indexes:
             self._db.execute(f"DROP INDEX {name}")
@@ -189,7 +192,15 @@ def measure(place: PostgresPlace, only: str) -> dict[str, Taken]:
             [pid] = view.one("SELECT pg_backend_pid()")
             view.one("SELECT set_config('max_parallel_workers_per_gather', '0', FALSE)")
         asked = {name: ask for name, ask in questions(queries).items() if only in name}
-        return {name: _least([_take(ask, queries, pid) for _ in range(REPEATS)]) for name, ask in asked.items()}
+        return {name: _at_best(ask, queries, pid) for name, ask in asked.items()}
+
+
+def _at_best(ask: Question, queries: Queries, pid: int) -> Taken:
+    """Ask a few times, or once where that takes long."""
+    taken = [_take(ask, queries, pid)]
+    while len(taken) < REPEATS and taken[0].clock_ms < LONG_MS:
+        taken.append(_take(ask, queries, pid))
+    return _least(taken)
 
 
 def _least(taken: list[Taken]) -> Taken:
@@ -198,7 +209,8 @@ def _least(taken: list[Taken]) -> Taken:
 
 def _take(ask: Question, queries: Queries, pid: int) -> Taken:
     began, here, there = time.perf_counter(), time.process_time(), ran_ms(pid)
-    ask(queries)
+    with suppress(LedgerUnavailable):  # it took longer than a query may
+        ask(queries)
     cpu_ms = (time.process_time() - here) * 1000 + ran_ms(pid) - there
     return Taken((time.perf_counter() - began) * 1000, cpu_ms)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import lru_cache
 from itertools import count
+from threading import Timer
 from typing import Any, TypeVar
 
 from arbstr.errors import LedgerUnavailable
@@ -42,12 +43,15 @@ _SETTINGS = (
     b"SET jit = off; SET random_page_cost = 1.1"
 )
 _CANCEL_S = 5.0
+PATIENCE_S = 10.0  # for the server to answer; then the connection is given up
 _HEARD = 1000  # payloads that wait: a flood drops the oldest
 _NUL, _NO_NUL = "\0", "\ufffd"  # PostgreSQL's texts can't have it
 
 T = TypeVar("T")
 
 DatabaseError, DataError, IntegrityError = psycopg.Error, psycopg.DataError, psycopg.IntegrityError
+LockTimeout, NoPartition = psycopg.errors.LockNotAvailable, psycopg.errors.CheckViolation
+TookTooLong = psycopg.errors.QueryCanceled
 
 
 class PostgresConnection:
@@ -58,7 +62,8 @@ class PostgresConnection:
             **_arguments(place), autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
         )
         self._db.adapters.register_loader("numeric", _Numeric)
-        self._db.execute(_SETTINGS)
+        with self.bounded():
+            self._db.execute(_SETTINGS)
         self._heard: deque[str] = deque(maxlen=_HEARD)
 
     @property
@@ -74,6 +79,17 @@ class PostgresConnection:
         """Make a statement that runs in another thread fail at once, and the connection with it."""
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._db.fileno())) as shared:
             shared.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def bounded(self, patience_s: float = PATIENCE_S) -> Iterator[None]:
+        """Give the connection up if the server takes longer to answer all that is asked inside."""
+        timer = Timer(patience_s, self.abort)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def cancel(self) -> None:
         """Have the server end the statement that runs in another thread; if it does not answer, `abort`."""

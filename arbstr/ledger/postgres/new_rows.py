@@ -13,9 +13,10 @@ from arbstr.ledger.pending_row import INTERRUPTED
 from arbstr.ledger.postgres import leases
 from arbstr.ledger.postgres.connection import PostgresConnection
 from arbstr.ledger.postgres.dialect import POSTGRES
+from arbstr.ledger.postgres.months import Months
 from arbstr.ledger.postgres.rollups import PostgresRollups
 from arbstr.ledger.postgres.rows import COPIED, NewRow
-from arbstr.ledger.postgres.schema import SUMS, Partitions, lock
+from arbstr.ledger.postgres.schema import SUMS, lock
 from arbstr.ledger.row_mapping import FacetKey, facet_key_of
 
 _COLUMNS = ", ".join(COPIED)
@@ -47,15 +48,20 @@ class NewRows:
 
     def __init__(self, rollups: PostgresRollups) -> None:
         self._rollups = rollups
-        self._partitions = Partitions()
+        self._months = Months()
         self._arrives = False
+
+    def forget(self) -> None:
+        """Take the database for the truth again, after a transaction has failed."""
+        self._rollups.forget()
+        self._months.forget()
 
     def prepare(self, db: PostgresConnection, rows: Sequence[NewRow]) -> None:
         """Make what rows need to be entered; in transactions of its own."""
         if not self._arrives:
             db.execute(_ARRIVING)
             self._arrives = True
-        self._partitions.make(db, [row.at_ms for row in rows])
+        self._months.make(db, [row.at_ms for row in rows])
 
     def enter(self, db: PostgresConnection, rows: Sequence[NewRow]) -> frozenset[str]:
         """In a transaction: enter rows that are prepared, and their sums; return the request ids that are new.

@@ -10,19 +10,36 @@ from typing import Any
 from arbstr.clock import format_ms
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.contents import Contents
-from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, explain
+from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, TookTooLong, explain
 from arbstr.ledger.postgres.dialect import POSTGRES
 from arbstr.ledger.postgres.schema import check
 from arbstr.ledger.queries import CHUNK, EXACT, Queries
 from arbstr.ledger.read_view import CACHES_SINCE, ReadTransaction
+from arbstr.ledger.sql import Rows
 from arbstr.ledger.time_buckets import Extent
 from arbstr.places import PostgresPlace
 
+# What searches all rows may take longer than anybody waits for; the server ends it, and is given up if it does not.
+LONGEST_S = 60
+_LONGEST = f"SET statement_timeout = '{LONGEST_S}s'"
+_GRACE_S = 10
 _SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _EXTENT = (
     "SELECT (SELECT MIN(at_ms) FROM requests), (SELECT MAX(at_ms) FROM requests), "
     "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
 )
+
+
+class _Bounded:
+    """Statements for whose answer is not waited much longer than the server may take."""
+
+    def __init__(self, db: PostgresConnection) -> None:
+        self._db = db
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """Run one statement."""
+        with self._db.bounded(LONGEST_S + _GRACE_S):
+            return self._db.execute(sql, values)
 
 
 class PostgresReadConnection(Queries):
@@ -33,10 +50,10 @@ class PostgresReadConnection(Queries):
         self._place = place
         self._interrupting: Thread | None = None
         with self._explained():
-            self._db = PostgresConnection(place)
+            self._db = self._connect()
         try:
             with self._explained():
-                self._version = check(self._db, place)
+                self._version = check(_Bounded(self._db), place)
         except BaseException:
             self._db.close()
             raise
@@ -76,23 +93,36 @@ class PostgresReadConnection(Queries):
         with self._explained():
             self._begin()
         with self._explained(), self._db.begun():
-            extent = Extent(*(self._db.execute(_EXTENT).fetchone() or ()))
+            statements = _Bounded(self._db)
+            extent = Extent(*(statements.execute(_EXTENT).fetchone() or ()))
             holds = Contents(CACHES_SINCE, [], "FALSE", pending=False, extent=extent)
-            yield ReadTransaction(self._db, POSTGRES, holds)
+            yield ReadTransaction(statements, POSTGRES, holds)
 
     def _begin(self) -> None:
         """Begin a transaction, on another connection if the server has ended this one while it was idle."""
         try:
-            self._db.begin(_SNAPSHOT)
+            with self._db.bounded():
+                self._db.begin(_SNAPSHOT)
         except DatabaseError:
             if not self._db.closed:
                 raise
-            self._db = PostgresConnection(self._place)
+            self._db = self._connect()
             self._db.begin(_SNAPSHOT)
+
+    def _connect(self) -> PostgresConnection:
+        db = PostgresConnection(self._place)
+        with db.bounded():
+            db.execute(_LONGEST)
+        return db
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except TookTooLong as error:
+            if "statement timeout" not in str(error):  # its asker has given it up
+                raise LedgerUnavailable(explain(self._place, error)) from None
+            message = f"The query took longer than {LONGEST_S} s and was ended; ask for a shorter time."
+            raise LedgerUnavailable(message) from None
         except DatabaseError as error:
             raise LedgerUnavailable(explain(self._place, error)) from None  # the error's own text is not redacted

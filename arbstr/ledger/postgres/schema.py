@@ -1,10 +1,13 @@
-"""The schema: numbered scripts, and the partitions of months."""
+"""The schema: numbered scripts.
+
+Instances are updated one after the other, so an earlier arbstr goes on with what a later one has migrated: scripts only
+add what earlier ones need not know. One that must do more says `-- needs N` in its first line, N being its own number:
+from then on no earlier arbstr is let in, and those that write are cut off to hear of it.
+"""
 
 from __future__ import annotations
 
-from calendar import timegm
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import re
 from pathlib import Path
 
 from arbstr.errors import LedgerUnavailable
@@ -18,9 +21,14 @@ SCHEMA, SUMS, LEARNED, SESSIONS = 1, 2, 3, 1000  # sessions: this, and what thei
 
 _SCRIPTS = sorted((Path(__file__).parent / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
 LATEST_VERSION = int(_SCRIPTS[-1].name[:4])
-# Often enough for the newest rows to be read from indexes alone, also where a month has millions.
-_VACUUMED = "autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02"
-_VERSION = "SELECT MAX(version) FROM schema_versions"
+_NEEDS = re.compile(r"-- needs (\d+)\n")
+_VERSIONS = "CREATE TABLE IF NOT EXISTS schema_versions (version integer PRIMARY KEY, since timestamptz, needs integer)"
+_VERSION = "SELECT MAX(version), COALESCE(MAX(needs), 0) FROM schema_versions"
+# Those that write have the lock of their session.
+_CUT_OFF = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = ? AND objid > ?"
+)
 
 
 def lock(db: Statements, number: int) -> None:
@@ -30,19 +38,30 @@ def lock(db: Statements, number: int) -> None:
 
 def migrate(db: PostgresConnection, place: PostgresPlace) -> None:
     """Bring the schema up to date; several instances may try at once. Raises LedgerUnavailable if it is a newer one."""
-    if _version(db, place) == LATEST_VERSION:
-        return
+    with db.bounded():
+        if (_version(db, place) or 0) >= LATEST_VERSION:
+            return
+    cuts_off = False
     with db.transaction():
         lock(db, SCHEMA)
-        db.execute("CREATE TABLE IF NOT EXISTS schema_versions (version integer PRIMARY KEY, since timestamptz)")
+        db.execute(_VERSIONS)
         version = _version(db, place) or 0  # another instance may have been here
-        for script in _SCRIPTS:
-            if (number := int(script.name[:4])) > version:
-                db.run(script.read_text("utf-8"))
-                db.execute("INSERT INTO schema_versions VALUES (?, now())", (number,))
+        for path in _SCRIPTS:
+            if (number := int(path.name[:4])) > version:
+                cuts_off |= _run(db, number, path.read_text("utf-8"))
+    if cuts_off:
+        db.execute(_CUT_OFF, (LOCKS, SESSIONS))
 
 
-def check(db: PostgresConnection, place: PostgresPlace) -> int:
+def _run(db: PostgresConnection, number: int, script: str) -> bool:
+    """Run a script; return whether earlier versions must stop."""
+    db.run(script)
+    needs = _NEEDS.match(script)
+    db.execute("INSERT INTO schema_versions VALUES (?, now(), ?)", (number, int(needs[1]) if needs else None))
+    return needs is not None
+
+
+def check(db: Statements, place: PostgresPlace) -> int:
     """Return the schema's version for a reader. Raises LedgerUnavailable where there is no ledger that it can read."""
     version = _version(db, place)
     if not version:
@@ -54,45 +73,13 @@ def check(db: PostgresConnection, place: PostgresPlace) -> int:
     return version
 
 
-def _version(db: PostgresConnection, place: PostgresPlace) -> int | None:
+def _version(db: Statements, place: PostgresPlace) -> int | None:
     if db.execute("SELECT to_regclass('schema_versions')").fetchone() == (None,):
         return None
-    [version] = db.execute(_VERSION).fetchone() or (None,)
-    if version is not None and version > LATEST_VERSION:
+    [version, needs] = db.execute(_VERSION).fetchone() or (None, 0)
+    if needs > LATEST_VERSION:
         raise LedgerUnavailable(
             f"The ledger {place} was written by a newer arbstr (schema {version}, this one knows {LATEST_VERSION}); "
             "update arbstr, or name another database."
         )
-    return version
-
-
-class Partitions:
-    """The months of which rows can be written."""
-
-    def __init__(self) -> None:
-        self._known: set[tuple[int, int]] = set()
-
-    def make(self, db: PostgresConnection, instants_ms: Iterable[int]) -> None:
-        """Make the partitions of these instants, in a transaction of its own if some are missing."""
-        missing = {_month(at_ms) for at_ms in instants_ms} - self._known
-        if not missing:
-            return
-        with db.transaction():
-            lock(db, SCHEMA)
-            for year, month in sorted(missing):
-                start, end = _start_ms(year, month), _start_ms(year, month + 1)
-                db.execute(
-                    f"CREATE TABLE IF NOT EXISTS requests_{year:04}_{month:02} PARTITION OF requests "
-                    f"FOR VALUES FROM ({start}) TO ({end}) WITH ({_VACUUMED})"
-                )
-        self._known |= missing
-
-
-def _month(at_ms: int) -> tuple[int, int]:
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return moment.year, moment.month
-
-
-def _start_ms(year: int, month: int) -> int:
-    """Return when a month begins; 13 is the next year's first."""
-    return timegm((year + month // 13, (month - 1) % 12 + 1, 1, 0, 0, 0)) * 1000
+    return None if version is None else int(version)

@@ -18,7 +18,7 @@ from arbstr.ledger import accounts, retention
 from arbstr.ledger.backend import Work
 from arbstr.ledger.learned import Cells, LearnedState, Ratios, read_learned, write_learned
 from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRow
-from arbstr.ledger.postgres import leases, schema
+from arbstr.ledger.postgres import leases, months, schema
 from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, run_in
 from arbstr.ledger.postgres.new_rows import NewRows
 from arbstr.ledger.postgres.rollups import PostgresRollups
@@ -72,7 +72,11 @@ class PostgresWriteConnection:
             db = PostgresConnection(place)
             try:
                 schema.migrate(db, place)
-                session.begin(db)
+                with db.bounded():
+                    session.begin(db)
+                schema.migrate(
+                    db, place
+                )  # once more: what a later version does in between cuts off known sessions only
             except BaseException:
                 db.close()
                 raise
@@ -141,7 +145,7 @@ class PostgresWriteConnection:
             with db.transaction():
                 yield
         except BaseException:
-            self._rollups.forget()
+            self._rows.forget()
             raise
 
     async def learned(self) -> LearnedState:
@@ -218,11 +222,18 @@ class PostgresWriteConnection:
         await self._run(lambda db: retention.mend_cutoff(db, now_ms))
 
     async def prune(self, before_ms: int, reached_ms: int) -> bool:
-        """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left."""
+        """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left.
+
+        Whole months are dropped; of the month of that day rows are deleted.
+        """
 
         def prune(db: PostgresConnection) -> bool:
             with db.transaction():
-                return retention.prune(db, before_ms, reached_ms, SLICE) == SLICE
+                deleted = retention.prune(db, before_ms, reached_ms, SLICE, months.start_of_month(max(before_ms, 0)))
+            if deleted == SLICE:
+                return True
+            months.drop_before(db, before_ms)
+            return False
 
         return await self._run(prune)
 

@@ -209,7 +209,7 @@ async def test_idle_readers_notice_that_the_server_has_restarted(
 async def test_a_ledger_of_a_newer_arbstr_is_refused(own_ledgers: PostgresLedgers, place: PostgresPlace) -> None:
     await write_rows(place, [record()])
     ledger = await opened(place)
-    await ledger.change(lambda db, rollups: db.execute("INSERT INTO schema_versions VALUES (99, now())"))
+    await ledger.change(lambda db, rollups: db.execute("INSERT INTO schema_versions VALUES (99, now(), 99)"))
     await ledger.close()
     with pytest.raises(LedgerUnavailable, match="newer arbstr \\(schema 99"):
         await LedgerWriter(place).start()
