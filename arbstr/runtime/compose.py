@@ -55,7 +55,6 @@ from arbstr.runtime.in_force import InForce
 from arbstr.runtime.metrics import count_requests
 from arbstr.runtime.reload import Reloads
 from arbstr.runtime.systemd import SystemdNotifier
-from arbstr.server.certificates import load_certificates
 from arbstr.server.endpoints.inference import InFlightTasks
 from arbstr.transport.pool import PooledTransport
 
@@ -64,8 +63,6 @@ if TYPE_CHECKING:
     from arbstr.runtime.sharing import Sharing
 
 logger = logging.getLogger(__name__)
-
-_SETTLED_S = 1.0  # after the start: what nobody waits for is done then
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +138,8 @@ async def running(
         if lasting.sharing is not None:
             lasting.sharing.announce()
         run_in_background(stack, notifier.keep_alive())
-        run_in_background(stack, _load_certificates())
         notifier.ready(f"arbstr {__version__} listens on {url}")
         yield Proxy(url, log, fleet, lasting.source, reloads, notifier, lasting, in_force)
-
-
-async def _load_certificates() -> None:
-    await asyncio.sleep(_SETTLED_S)
-    await asyncio.to_thread(load_certificates)
 
 
 async def _open_lasting(

@@ -1,7 +1,6 @@
-"""aiohttp's client loads the system's certificates twice as it is imported: 40 ms that every start would wait for.
+"""aiohttp's client loads the system's certificates twice as it is imported: 40 ms and 2 MB for nothing here.
 
-The server comes with that client, and arbstr connects to nothing by its contexts: they have their certificates once
-arbstr runs.
+The server comes with that client. arbstr connects to nothing by its contexts; without certificates they trust nobody.
 """
 
 from __future__ import annotations
@@ -9,27 +8,19 @@ from __future__ import annotations
 import ssl
 import sys
 
-_without: list[ssl.SSLContext] = []
-
 
 def _import_aiohttp() -> None:
-    """Import it, and note the contexts that want certificates."""
+    """Import it, without certificates for the contexts that it makes meanwhile."""
 
-    def note(context: ssl.SSLContext) -> None:
-        _without.append(context)
+    def load_none(_: ssl.SSLContext) -> None:
+        pass
 
     inherited = "set_default_verify_paths"  # from the class in C: deleted, that one is back
-    setattr(ssl.SSLContext, inherited, note)
+    setattr(ssl.SSLContext, inherited, load_none)
     try:
         import aiohttp  # noqa: F401, PLC0415 - for what happens as it is imported
     finally:
         delattr(ssl.SSLContext, inherited)
-
-
-def load_certificates() -> None:
-    """Load what aiohttp's contexts have yet to get; takes tens of milliseconds, for other threads to run."""
-    while _without:
-        _without.pop().set_default_verify_paths()
 
 
 if "aiohttp" not in sys.modules:
