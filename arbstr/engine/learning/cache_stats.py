@@ -52,11 +52,10 @@ class _Share:
 class CacheStats:
     """One offer's prompt cache, as far as its `cached_tokens` tell.
 
-    `shares` is the share that it is expected to find, by kind of prompt (`kind_of`). `written` is the share of a
-    prompt's fresh tokens that the provider says it wrote to its cache.
+    `written` is the share of a prompt's fresh tokens that the provider says it wrote to its cache.
     """
 
-    __slots__ = ("_all", "_at_s", "_by_age", "_by_length", "_written", "shares", "written")
+    __slots__ = ("_all", "_at_s", "_by_age", "_by_length", "_shares", "_written", "written")
 
     def __init__(self) -> None:
         self._all = _Share()
@@ -65,7 +64,7 @@ class CacheStats:
         self._written = _Share()
         self._at_s = 0.0
         self.written = 0.0
-        self.shares = _Shares(self)
+        self._shares: dict[int, float] = {}  # by kind, until more is known
 
     @property
     def tried(self) -> bool:
@@ -74,7 +73,7 @@ class CacheStats:
 
     def expected(self, age_s: float, tokens: float) -> float:
         """Return the share that it will find of a prompt's `tokens` that it saw `age_s` ago."""
-        return self.shares[kind_of(age_s, tokens)] if tokens >= _LEAST_TOKENS else 0.0
+        return self.share_of(kind_of(age_s, tokens)) if tokens >= _LEAST_TOKENS else 0.0
 
     def add(self, age_s: float, tokens: float, cached: int) -> None:
         """Add a request of which `tokens` were to be found, and `cached` were."""
@@ -86,7 +85,7 @@ class CacheStats:
         if age < _USUAL_LIFE:  # later, it may have forgotten
             self._all.add(share)
             self._by_length[bisect_right(_LENGTHS, tokens)].add(share)
-        self.shares.clear()
+        self._shares.clear()
 
     def add_written(self, share: float) -> None:
         """Add the share of a request's fresh input that was written to the cache."""
@@ -99,7 +98,7 @@ class CacheStats:
             keep = 0.5 ** ((now_s - self._at_s) / HALF_LIFE_S)
             for share in (self._all, *self._by_age, *self._by_length):
                 share.fade(keep)
-            self.shares.clear()
+            self._shares.clear()
         self._at_s = now_s
 
     def state(self) -> list[list[float]]:
@@ -117,13 +116,19 @@ class CacheStats:
         if self._written.seen:
             self.written = self._written.found / self._written.seen
         self._at_s = now_s
-        self.shares.clear()
+        self._shares.clear()
 
     def _means(self) -> list[_Share]:
         return [self._all, *self._by_age, *self._by_length, self._written]
 
     def share_of(self, kind: int) -> float:
-        """Return the share that it will find of a kind of prompt."""
+        """Return the share that it will find of a kind of prompt (`kind_of`)."""
+        share = self._shares.get(kind)
+        if share is None:
+            share = self._shares[kind] = self._expected(kind)
+        return share
+
+    def _expected(self, kind: int) -> float:
         age, length = divmod(kind, _LENGTH_CLASSES)
         usual = (self._all.found + _HOPE) / (self._all.seen + _HOPE)
         lean = usual * _LEAN
@@ -136,15 +141,3 @@ class CacheStats:
         for of_age in self._by_age[_USUAL_LIFE : age + 1]:
             by_age = (of_age.found + by_age * _AFTERWARDS * _HOPE) / (of_age.seen + _HOPE)
         return min(by_age * by_length, 1.0)
-
-
-class _Shares(dict[int, float]):
-    """What `share_of` returns, kept until there is more to know: routing asks every offer for the same kind."""
-
-    def __init__(self, stats: CacheStats) -> None:
-        super().__init__()
-        self._stats = stats
-
-    def __missing__(self, kind: int) -> float:
-        share = self[kind] = self._stats.share_of(kind)
-        return share

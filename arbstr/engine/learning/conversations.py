@@ -7,12 +7,11 @@ counts once that time has passed, whether or not it was continued: counting the 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
 from arbstr.engine.learning.prefix_index import Known, Visit
 from arbstr.engine.learning.token_estimator import BoundedDict
 from arbstr.engine.routing.offer import Offer
-from arbstr.types import Prefix
+from arbstr.types import Prefix, value_object
 
 WITHIN_S = 300.0  # the usual life of a cache
 
@@ -37,7 +36,8 @@ def groups_of(policy: str | None, turn: int, tokens: float) -> Groups:
     return (policy, 1), (policy, _TURNS), (policy, _TURNS, size)
 
 
-class Outlook(NamedTuple):
+@value_object
+class Outlook:
     """What a request's prompt is known to find, and what is expected of its conversation.
 
     `found` are the tokens of the prompt that the caches of those offers should have that have seen some of it.

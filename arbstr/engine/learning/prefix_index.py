@@ -8,18 +8,15 @@ one, however long it grows, and what all of an agent's conversations begin with 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from arbstr.engine.routing.offer import Offer
-from arbstr.types import MOST_KEPT, Prefix
+from arbstr.types import MOST_KEPT, Prefix, value_object
 
 RETAIN_S = 3600.0  # no cache is expected to hold a prompt longer
 MOST_PLACES = 100_000
 
 _LOOKED_AT = 64  # places before the end of a prompt, among which that of the request before is looked for
 _HOLDERS = 32  # offers remembered for a place
-
-_new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
 
 
 class Visit:
@@ -82,7 +79,8 @@ class Stretch:
             stretch = stretch.above
 
 
-class Known(NamedTuple):
+@value_object
+class Known:
     """What is known of a prompt.
 
     `parent` is the request that it continues. `seen` are the shares of the prompt that offers have seen, the largest
@@ -127,7 +125,7 @@ class PrefixIndex:
         deepest, stretch = self._deepest(prefix)
         seen: list[tuple[float, tuple[Visit, ...]]] = []
         if stretch is None:
-            return _new(Known, (None, seen, 0.0, -1))
+            return Known(None, seen, 0.0, -1)
         reach, size, oldest_s, latest = prefix.ends[deepest], prefix.size, now_s - RETAIN_S, stretch.visits[-1]
         while stretch is not None:
             visits = stretch.visits
@@ -135,9 +133,9 @@ class PrefixIndex:
                 seen.append((min(reach, stretch.end) / size, visits))
             stretch = stretch.above
         if not seen:
-            return _new(Known, (None, seen, 0.0, deepest))
+            return Known(None, seen, 0.0, deepest)
         continues = latest.end == prefix.hashes[deepest] and latest.turn
-        return _new(Known, (latest if continues else None, seen, seen[0][0], deepest))
+        return Known(latest if continues else None, seen, seen[0][0], deepest)
 
     def add(self, prefix: Prefix, known: Known, visit: Visit) -> None:
         """Add a request, of whose prompt `known` was found before."""

@@ -153,14 +153,15 @@ class SuccessRate:
     def __init__(self) -> None:
         self._ok = self._failed = self._at_s = 0.0
 
-    def add(self, ok: bool, now_s: float) -> None:
-        """Add the outcome of an attempt."""
+    def add(self, ok: bool, now_s: float) -> bool:
+        """Add the outcome of an attempt; return whether failures are remembered: without any the rate is 1."""
         if now_s - self._at_s >= _AGED_EVERY_S:
             self.age(now_s)
         if ok:
             self._ok += 1.0
         else:
             self._failed += 1.0
+        return self._failed > 0.0
 
     def age(self, now_s: float) -> None:
         """Decay the weight of past attempts."""
@@ -177,11 +178,6 @@ class SuccessRate:
         if total < _ENOUGH_ATTEMPTS or not self._failed:
             return 1.0
         return max((self._ok + _LEAN_ATTEMPTS) / (total + _LEAN_ATTEMPTS), _WORST_SUCCESS)
-
-    @property
-    def any_failed(self) -> bool:
-        """Whether failures are remembered; without any the rate is 1."""
-        return self._failed > 0.0
 
     @property
     def only_failures(self) -> bool:

@@ -25,8 +25,6 @@ from arbstr.types import InferenceRequest, JsonObject, Prefix, RequestRecord, Re
 _MOST_CERTAIN = 0.9  # that a conversation goes on for ever: ten requests ahead
 _REMEMBERED = 4096  # requests whose ends are awaited
 
-_new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
-
 
 class CacheCosts:
     """Prices requests by what providers' prompt caches hold, and learns what they found."""
@@ -82,7 +80,7 @@ class CacheCosts:
         if prefix is None or not candidate_set.has_caches:
             return None
         known = self.index.find(prefix, now_s)
-        parent, _, share, _ = known
+        parent = known.parent
         expected, turn = output_tokens, 0  # unknown, because others have sent all of it
         if parent is not None:
             turn = parent.turn + 1
@@ -90,14 +88,12 @@ class CacheCosts:
                 expected = self.conversations.output_tokens(parent, output_tokens)
                 if request.max_tokens is not None:
                     expected = min(expected, float(request.max_tokens))
-        elif share * prefix.size < prefix.ends[-1]:
+        elif known.share * prefix.size < prefix.ends[-1]:
             turn = 1
         found = _found(known, input_tokens, now_s)
         groups = groups_of(candidate_set.policy, turn, input_tokens)
         goes_on = self.conversations.goes_on(groups)
-        return _new(
-            Outlook, (prefix, known, found, turn, groups, goes_on, input_tokens, output_tokens, expected, now_s)
-        )
+        return Outlook(prefix, known, found, turn, groups, goes_on, input_tokens, output_tokens, expected, now_s)
 
     def expect(self, request_id: str, outlook: Outlook) -> None:
         """Remember the outlook of a request that is sent, until `learn` gets its end."""

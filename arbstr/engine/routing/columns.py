@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import compress
-from typing import NamedTuple
 
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.price_tag import Expected, PriceTag
+from arbstr.types import value_object
 
 
-class Columns(NamedTuple):
+@value_object
+class Columns:
     """Offers, and by the same places what they are compared by. No column ever changes.
 
     See `Offer` for `listed`, `prices` and `hidden` (empty where all providers count visible tokens alone). None charges

@@ -55,9 +55,8 @@ class Exploration:
         self._average += (msats - self._average) / _MEMORY
         self.purse = min(self.purse + SHARE * msats, max(_SAVED_UP * self._average, self.purse))
 
-    @property
     def is_due(self) -> bool:
-        """Whether to look for an offer to try now."""
+        """Return whether to look for an offer to try now."""
         return self._found or self._requests % _LOOKS_EVERY == 0
 
     def pick(self, candidates: Ranked, last: Collection[str] = ()) -> int | None:

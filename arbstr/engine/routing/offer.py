@@ -149,8 +149,7 @@ class Offer:
 
     def record_attempt(self, ok: bool, now_s: float) -> None:
         """Record the outcome of an attempt."""
-        self._attempts.add(ok, now_s)
-        if self._attempts.any_failed:
+        if self._attempts.add(ok, now_s):
             self._refresh()
 
     def record_latency(

@@ -62,7 +62,7 @@ class KeywordMatcher:
 
     def find(self, request: InferenceRequest, words: Words) -> Selected:
         """Return the rule that applies, and by which keyword."""
-        if not request.last_user_text:
+        if not (words and request.last_user_text):
             return _NONE
         folded = request.last_user_text.casefold()
         find = folded.find

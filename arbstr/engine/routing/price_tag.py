@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from arbstr.types import Price
+from arbstr.types import Price, value_object
 
 
 class Expected(NamedTuple):
@@ -15,7 +15,8 @@ class Expected(NamedTuple):
     most_output: float
 
 
-class PriceTag(NamedTuple):
+@value_object
+class PriceTag:
     """An offer's rates in msats, and how its real price differs from them (see `Offer`), in words too: `note`.
 
     A tag never changes: an offer gets another one whenever there is another price, or more was learned about it.

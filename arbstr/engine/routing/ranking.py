@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from itertools import compress
-from typing import NamedTuple
 
 from arbstr.config.schema import Policies
 from arbstr.engine.learning.conversations import Outlook
@@ -24,13 +23,8 @@ from arbstr.types import InferenceRequest
 _new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
 
 
-class Ranking(NamedTuple):
-    """The offers of a candidate set: those to try, in order, and those left out."""
-
-    expected: Expected
-    candidates: Ranked
-    left_out: LeftOut
-    outlook: Outlook | None  # where prompt caches may matter
+# The offers of a candidate set: those to try, in order, and those left out; an outlook where prompt caches may matter.
+Ranking = tuple[Expected, Ranked, LeftOut, Outlook | None]
 
 
 class Ranker:
@@ -90,7 +84,7 @@ class Ranker:
             ranked.demote([offer.demoted for offer in offers])
         if outlook is not None and offers:
             self._caches.count(outlook, candidate_set, ranked, kept)
-        return _new(Ranking, (expected, ranked, left_out, outlook))
+        return expected, ranked, left_out, outlook
 
     def _may_forbid(self, request: InferenceRequest, candidate_set: CandidateSet, weights: list[float]) -> bool:
         """Return whether anything may forbid an offer; as a rule nothing does.

@@ -196,7 +196,7 @@ class Router:
             candidates.put_last(candidate_set.last)
         pinned = candidate_set.pins_sessions and self._pins.put_first(request.session, candidate_set, candidates)
         exploration = None if anyway or pinned else candidate_set.exploration
-        if exploration is not None and exploration.is_due:
+        if exploration is not None and exploration.is_due():
             self._explore(request, candidate_set, exploration, candidates, commit=commit)
         if commit:
             chosen = candidates.offers[candidates.first]

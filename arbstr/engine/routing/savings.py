@@ -52,4 +52,4 @@ class _Column:
 
 
 def _saved(offer: Offer, kind: int) -> float:
-    return offer.cache.shares[kind] * offer.saves
+    return offer.cache.share_of(kind) * offer.saves
