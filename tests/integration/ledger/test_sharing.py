@@ -28,6 +28,7 @@ from tests.support.provider import MODEL, completion, error_reply, json_reply
 
 OK = json_reply(completion("Hello"))
 FAILS = error_reply(500)
+GARBAGE = '{"v":1,"by":"?","kinds":["breaker","colour"]}'
 BREAKS = {"failure_threshold": 1}
 NODE_LIST = json_reply(
     {"data": [{"id": MODEL, "sats_pricing": {"prompt": 0.001, "completion": 0.003, "request": 0, "max_cost": 1}}]}
@@ -110,7 +111,7 @@ async def test_each_shows_all_of_them_and_who_has_ended(instances: Instances) ->
     assert (health[1]["version"], health[1]["stale"], health[0]["heard_at"]) == (__version__, False, None)
     assert 'arbstr_instances{state="live"} 2.0' in (await one.get("/metrics")).body.decode()
     async with remote_source(one.url, None) as remote:
-        assert remote.snapshot().instances == one.source.snapshot().instances
+        assert [each.name for each in remote.snapshot().instances] == [each["name"] for each in reversed(health)]
     await instances.harnesses[1].close()
     await until(lambda: len(other.source.instances()) == 1)
 
@@ -139,24 +140,22 @@ async def test_a_server_that_was_killed_and_is_back_loses_nothing(
     await until(lambda: state(other) == "open")
 
 
-@pytest.mark.parametrize(
-    "payload", ["", "}{", "x" * 7000, '{"v":99,"kinds":{}}', '{"v":1,"by":"?","kinds":["breaker"]}']
-)
-async def test_anyone_may_notify_and_write_anything(instances: Instances, payload: str) -> None:
+async def test_anyone_may_notify_and_write_anything(instances: Instances) -> None:
     import psycopg
 
     await (await instances.configured()).add_provider("alpha", FAILS)
     one, other = await pair(instances, breaker=BREAKS, retry={"max_retries": 0})
     with psycopg.connect(instances.place.url.reveal(), autocommit=True) as connection:
-        connection.execute("SELECT pg_notify('arbstr_public', %s)", (payload,))
-        for kind in ("breaker", "cooldown", "prices", "balance", "instance", "colour"):
-            connection.execute(
-                "INSERT INTO shared (kind, key, value, instance, changed_at, expires_at) VALUES "
-                "(%s, 'any', %s, 'another', now() + interval '1 year', 'infinity')",
-                (kind, payload),
-            )
-        connection.execute("UPDATE learned SET value = %s, version = nextval('changes')", (payload,))
-        connection.execute('SELECT pg_notify(\'arbstr_public\', \'{"v":1,"by":"?","kinds":["breaker"]}\')')
+        for number, value in enumerate(("", "}{", "x" * 7000, '{"v":99,"kinds":{}}', GARBAGE)):
+            connection.execute("SELECT pg_notify('arbstr_public', %s)", (value,))
+            for kind in ("breaker", "cooldown", "prices", "balance", "instance", "colour"):
+                connection.execute(
+                    "INSERT INTO shared (kind, key, value, instance, changed_at, expires_at) VALUES "
+                    "(%s, %s, %s, 'another', now() + interval '1 year', %s)",
+                    (kind, f"any {number}", value, "infinity" if number % 2 else "3000-01-01"),
+                )
+            connection.execute("INSERT INTO learned (kind, key, value) VALUES ('lengths', %s, %s)", (value, value))
+        connection.execute("SELECT pg_notify('arbstr_public', %s)", (GARBAGE,))
     await one.chat()
     await until(lambda: state(other) == "open")
     assert "can't be used" not in other.log
