@@ -149,12 +149,22 @@ class Exchange:
         await self._read(channel)
         await channel.do(shared_states.prune)
         for job in self.jobs:
-            await job(channel)
+            await self._do(job, channel)
         self._retries = 0
         self._synced.set()
         if self.problem is not None:
             self.problem = None
             logger.info("instances hear of each other again")
+
+    @staticmethod
+    async def _do(job: Callable[[Channel], Awaitable[None]], channel: Channel) -> None:
+        try:
+            await job(channel)
+        except LedgerUnavailable:
+            raise
+        except Exception:
+            # The edge of one job: the others, and all that is exchanged, go on.
+            logger.exception("an exchange with other instances failed")
 
     async def _send(self, channel: Channel) -> None:
         """Share what has changed here. A value that others need not hear of at once notifies nobody."""
@@ -186,13 +196,16 @@ class Exchange:
             if some:
                 self._apply(part, some)
 
-    @staticmethod
-    def _apply(part: Part, found: Sequence[shared_states.Found]) -> None:
+    def _apply(self, part: Part, found: Sequence[shared_states.Found]) -> None:
         try:
             part.apply(found)
         except Exception:
             # Another version of arbstr, or anyone at the database, has written what this one can't read.
-            logger.exception("what other instances share of %s can't be used", part.kind)
+            if len(found) > 1:
+                for one in found:
+                    self._apply(part, [one])
+            else:
+                logger.exception("what another instance shares of %s can't be used", part.kind)
 
     def _concerns(self, payloads: Sequence[str]) -> bool:
         """Check whether a notification among these tells of something that a part here may want to read."""

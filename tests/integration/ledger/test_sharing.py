@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +24,8 @@ from arbstr.places import PostgresPlace
 from arbstr.runtime import process
 from arbstr.sharing import exchange
 from tests.support.harness import Arbstr, ProxyHarness
-from tests.support.patience import PATIENCE_S
+from tests.support.ledgers import PostgresLedgers
+from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.postgres import PostgresServer
 from tests.support.provider import MODEL, completion, error_reply, json_reply
 
@@ -138,6 +141,26 @@ async def test_a_server_that_was_killed_and_is_back_loses_nothing(
     assert state(one) == "open"
     server.start()
     await until(lambda: state(other) == "open")
+
+
+async def test_connections_that_stall_are_given_up_and_what_was_not_heard_is_read(
+    instances: Instances, own_ledgers: PostgresLedgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "RESYNC_S", 0.3)
+    await (await instances.configured()).add_provider("alpha", FAILS)
+    one, other = await pair(instances, breaker=BREAKS, retry={"max_retries": 0})
+    ours = "application_name = 'arbstr' AND datname = current_database()"
+    backends = [pid for (pid,) in own_ledgers.read(instances.place, f"SELECT pid FROM pg_stat_activity WHERE {ours}")]
+    for module in ("channel", "write_connection"):
+        monkeypatch.setattr(f"arbstr.ledger.postgres.{module}.PATIENCE_S", SHORT_S)
+    for pid in backends:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        await one.chat()
+        await until(lambda: state(other) == "open")
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def test_anyone_may_notify_and_write_anything(instances: Instances) -> None:
