@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 from arbstr.clock import MINUTE_MS
 from arbstr.types import BudgetStatus
-from tui.format import age, day_or_time, percent, sats_alike, uptime
+from tui.format import age, day_or_time, percent, sats_alike, sats_round, uptime
 from tui.model.burn import Burn, Pace
 from tui.model.view_model import DashboardView
 from tui.render.layout import Column, Role, Span
@@ -48,13 +48,18 @@ def _row(budget: BudgetStatus, going: Pace, sums: Sequence[str], view: Dashboard
         {
             "budget": (f"{budget.scope} / {budget.period}", "text"),
             "share": (percent(going.share, 0), role),
-            "spent of limit": (f"{spent} of {limit}", "text"),
+            "spent of limit": (f"{spent} of {limit}{_held(budget)}", "text"),
             "at this rate": ("refuses requests", "bad") if budget in view.refusing else ends,
             "resets in": (uptime(max(budget.resets_at_ms - now_ms, 0)), "muted"),
         },
         finds=budget_finds(budget),
         bar=_bar(budget, going),
     )
+
+
+def _held(budget: BudgetStatus) -> str:
+    """Return what this instance holds of a budget that several share."""
+    return "" if budget.held_msats is None else f", {sats_round(budget.held_msats)} held here"
 
 
 def _bar(budget: BudgetStatus, going: Pace) -> Callable[[int], Span]:

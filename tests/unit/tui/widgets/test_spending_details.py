@@ -77,6 +77,13 @@ def test_a_budget_that_refuses_requests_says_so_before_it_is_spent() -> None:
     assert row.cells["at this rate"] == ("refuses requests", "bad")
 
 
+def test_of_a_shared_budget_is_said_what_this_instance_holds() -> None:
+    source = FakeSource()
+    source.budgets = (replace(DAY, held_msats=1_234_000),)
+    (row,) = budget_rows(ViewModel(source.snapshot()).view(NOON), Burn(1_000, 10 * MINUTE_MS), UTC)
+    assert row.cells["spent of limit"][0].endswith(", 1,234 held here")
+
+
 def test_a_budget_leads_to_the_requests_that_count_in_it() -> None:
     source = FakeSource()
     source.budgets = (DAY, BudgetStatus("code", "hour", 1, 0, 10, NOON - NOON % HOUR_MS + HOUR_MS))
