@@ -1,3 +1,5 @@
+-- needs 3
+-- Earlier versions would write rows that no budget counts.
 -- Periods of budgets that instances share, of a policy or a client, or ('') of everything; `spent_msats` is what rows
 -- count. Rows that came otherwise than at the end of their request raise `changes`: until all rows are summed again and
 -- `known_at` is as high, no lease grows.
