@@ -49,6 +49,7 @@ class Server(Section):
     allowed_origins: tuple[Text, ...] = ()
     keepalive: Seconds = 15
     shutdown_grace: Seconds = 30
+    name: Name | None = None  # among the instances that share a ledger; machine and port if absent
     passthrough: tuple[PassedPath, ...] = ("images/*", "audio/*", "moderations", "rerank")
 
     @property

@@ -52,7 +52,7 @@ class Sharing:
         self._cooldowns = SharedCooldowns(current, digests, clock, wake)
         self._prices = SharedPrices(current, digests, clock, wake)
         self._balances = SharedBalances(current, digests, clock, wake, wall_ms)
-        self._instances = SharedInstances(instance, partial(_describe, source, admission), clock, wall_ms)
+        self._instances = SharedInstances(instance, partial(_describe, current, source, admission), clock, wall_ms)
         self._learning = SharedLearning(lambda: current().router.learner, instance, clock)
         self._exchange.parts += [self._instances, self._breakers, self._cooldowns, self._prices, self._balances]
         self._exchange.jobs.append(self._learning.sync)
@@ -85,8 +85,8 @@ class Sharing:
         await self._exchange.say_farewell([self._learning.sync_now])
 
 
-def _describe(source: LocalSource, admission: AdmissionControl) -> InstanceStatus:
-    name = f"{socket.gethostname()}:{source.address.rpartition(':')[2]}"
+def _describe(current: Callable[[], Composition], source: LocalSource, admission: AdmissionControl) -> InstanceStatus:
+    name = current().config.server.name or f"{socket.gethostname()}:{source.address.rpartition(':')[2]}"
     totals = source.totals
     return InstanceStatus(
         name, __version__, source.started_at_ms, admission.in_flight, totals.requests, totals.cost_msats, here=True

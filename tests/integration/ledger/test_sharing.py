@@ -105,11 +105,13 @@ async def test_a_breaker_that_one_opens_is_open_in_the_others_and_closes_in_all(
 
 async def test_each_shows_all_of_them_and_who_has_ended(instances: Instances) -> None:
     await (await instances.configured()).add_provider("alpha", OK)
-    one, other = await pair(instances)
+    one = await (await instances.configured()).start()
+    other = await (await instances.configured()).start(server={"name": "eu-2"})
     await one.chat()
     await until(lambda: len(one.source.instances()) == len(other.source.instances()) == 2)
     health = (await other.get("/health")).json["instances"]
     assert [each["this"] for each in health] == [True, False]
+    assert health[0]["name"] == "eu-2"
     assert health[1]["name"] == f"{socket.gethostname()}:{one.url.rpartition(':')[2]}"
     assert (health[1]["version"], health[1]["stale"], health[0]["heard_at"]) == (__version__, False, None)
     assert 'arbstr_instances{state="live"} 2.0' in (await one.get("/metrics")).body.decode()
