@@ -21,6 +21,7 @@ class Timings:
     most_query_wait_s: float = 10.0  # however long a query takes: its answer is not to be older
     idle_query_wait_s: float = 30.0  # windows slide even when nothing happens
     query_share: float = 0.02
+    whole_sums_s: float = 0.2  # of what is filtered; what takes longer comes piece by piece, the newest rows first
     longest_sums_s: float = 20.0  # of what is filtered; more would burn a core for one line
     typing_pause_s: float = 0.15
     row_retry_s: float = 1.0  # while the ledger has no row: the request runs, or its row waits to be written

@@ -6,9 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, LedgerQueries, Order, Sort
+from arbstr.ledger.model import Entry, Filter, GroupBy, LedgerQueries, Order, Sort
 from arbstr.types import NO_GROUP
 from tui.model.filter_query import NAMES, Query
+from tui.model.running_sums import RunningSums, running_sums
 
 CHUNK = 100  # rows read at a time
 CHUNKS_KEPT = 60
@@ -35,7 +36,7 @@ class LedgerList:
         self.total: int | None = None
         self.counted = True  # whether the total is known, and not merely how many have been read
         self.everything: int | None = None  # rows that the filter leaves in and out
-        self.sums: Aggregate | None = None  # of the rows that pass the filter; None until they are known
+        self.sums: RunningSums | None = None  # of the rows that pass the filter; None until any are known
         self._listed: Query | None = None  # what the rows have passed
         self._first_ms: int | None = None  # when the oldest row that was kept came
         self.selected: int | None = None
@@ -127,16 +128,21 @@ class LedgerList:
         if version == self._version:
             self.total, self.everything, self.counted = total, everything, True
 
-    async def sum_up(self) -> None:
-        """Sum up the rows that pass the filter. Raises LedgerUnavailable."""
+    async def sum_up(self, patience_s: float, on_part: Callable[[], None] = lambda: None) -> None:
+        """Sum up the rows that pass the filter. Raises LedgerUnavailable.
+
+        What takes longer than `patience_s` is summed up from the newest rows on; `on_part` is called for each piece.
+        """
         query, where = self.query, self._where
         if self._first_ms is None:  # what was pruned is still in sums, but in no list
             oldest = (await self._ledger.page(Filter(), "timestamp", "asc", 1, 1)).entries
             self._first_ms = oldest[0].at_ms if oldest else None
         since_ms = max(where.since_ms or 0, self._first_ms or 0)
-        sums = (await self._ledger.stats(replace(where, since_ms=since_ms))).overall
-        if query is self.query:
-            self.sums = sums
+        async for sums in running_sums(self._ledger, where, since_ms, self._now_ms(), patience_s):
+            is_news = sums.since_ms is None or self.sums is None or self.sums.since_ms is not None
+            if query is self.query and is_news:  # what is known of all rows is not replaced by the sums of some
+                self.sums = sums
+                on_part()
 
     def missing(self, page: int) -> int | None:
         """Return the chunk to read next, for the rows in sight and a page either way; None if all are there."""

@@ -97,7 +97,7 @@ class RequestsScreen(ExportingScreen):
         dashboard = self.dashboard
         rows, hidden = self._rows, dashboard.hidden_columns
         hint = () if rows.total else self._hint()
-        foot = sums_line(rows.sums, given_up=self._given_up)
+        foot = sums_line(rows.sums, dashboard.now_ms(), dashboard.zone, given_up=self._given_up)
         self._panel.hidden = hidden
         self._panel.show(rows, dashboard.now_ms(), dashboard.zone, self._note(), hint, foot)
         self._preview.display = self.size.width >= PREVIEW_FROM and PREVIEW not in hidden
@@ -207,7 +207,7 @@ class RequestsScreen(ExportingScreen):
         self._given_up = False
         try:
             async with asyncio.timeout(timings.longest_sums_s):
-                await self._rows.sum_up()
+                await self._rows.sum_up(timings.whole_sums_s, self.repaint)
         except TimeoutError:
             self._given_up = True
         except LedgerUnavailable as problem:

@@ -176,11 +176,11 @@ async def test_a_filter_is_summed_up_and_the_sums_of_another_are_dropped() -> No
     fake = ledger(300)
     rows = listing(fake)
     await rows.narrow(parse("model:gpt"))
-    await rows.sum_up()
+    await rows.sum_up(patience_s=60)
     passed = [record for record in fake.records if "gpt" in record.model]
     assert rows.sums is not None
-    assert (rows.sums.total, rows.everything) == (len(passed), 300)
-    assert rows.sums.cost_msats == sum(record.cost_msats or 0 for record in passed)
+    assert (rows.sums.sums.total, rows.everything) == (len(passed), 300)
+    assert rows.sums.sums.cost_msats == sum(record.cost_msats or 0 for record in passed)
     await rows.narrow(parse("model:llama"))
     assert rows.sums is None
 
@@ -197,5 +197,5 @@ async def test_sums_are_of_the_rows_that_were_kept() -> None:
 
     fake.stats = noted  # type: ignore[method-assign]  # of this one
     await rows.restart()
-    await rows.sum_up()
+    await rows.sum_up(patience_s=60)
     assert [where.since_ms for where in asked] == [fake.records[0].received_at_ms]
