@@ -45,16 +45,23 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    """A server that runs until `stop`; each test makes databases of its own in it. `settings` are its own."""
+    """A server that runs until `stop`; each test makes databases of its own in it. `settings` are its own.
 
-    def __init__(self, binaries: Path, **settings: str) -> None:
+    With a `primary` it follows that one until it is promoted.
+    """
+
+    def __init__(self, binaries: Path, primary: PostgresServer | None = None, **settings: str) -> None:
         self._binaries = binaries
         self._settings = _SETTINGS | settings
         self.directory = Path(tempfile.mkdtemp(prefix="arbstr-pg-"))
         self._as = _unprivileged(self.directory)
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            command = f"{binaries}/initdb -D {self._data} -U {_USER} -E UTF8 --locale=C --auth=trust --no-sync"
+            command = (
+                f"{binaries}/initdb -D {self._data} -U {_USER} -E UTF8 --locale=C --auth=trust --no-sync"
+                if primary is None
+                else f"{binaries}/pg_basebackup -D {self._data} -h {primary.directory} -U {_USER} -R -c fast --no-sync"
+            )
             subprocess.run(command.split(), check=True, capture_output=True, cwd="/", **self._as)
             self.start()
         except BaseException:
@@ -97,11 +104,23 @@ class PostgresServer:
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait()
 
+    def standby(self) -> PostgresServer:
+        """Start another server that follows this one, and answers what is read; the caller stops it."""
+        return PostgresServer(self._binaries, self)
+
     def stop(self) -> None:
         """End the server and take away its directory."""
         if self.runs:
             self.crash()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement on the server itself, and return its rows."""
+        import psycopg
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            found = connection.execute(sql.encode())
+            return found.fetchall() if found.description else []
 
     def new_database(self) -> str:
         """Make an empty database; return its URL."""

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 DatabaseError, DataError, IntegrityError = psycopg.Error, psycopg.DataError, psycopg.IntegrityError
 LockTimeout, NoPartition = psycopg.errors.LockNotAvailable, psycopg.errors.CheckViolation
-TookTooLong = psycopg.errors.QueryCanceled
+TookTooLong, OnlyRead = psycopg.errors.QueryCanceled, psycopg.errors.ReadOnlySqlTransaction
 
 
 class PostgresConnection:

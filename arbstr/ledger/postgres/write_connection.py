@@ -19,7 +19,7 @@ from arbstr.ledger.backend import Work
 from arbstr.ledger.learned import Cells, LearnedState, Ratios, read_learned, write_learned
 from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRow
 from arbstr.ledger.postgres import leases, months, schema
-from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, run_in
+from arbstr.ledger.postgres.connection import DatabaseError, OnlyRead, PostgresConnection, run_in
 from arbstr.ledger.postgres.new_rows import NewRows
 from arbstr.ledger.postgres.rollups import PostgresRollups
 from arbstr.ledger.postgres.rows import NewRow, of_record, of_stored
@@ -144,8 +144,10 @@ class PostgresWriteConnection:
             self._rows.prepare(db, rows)
             with db.transaction():
                 yield
-        except BaseException:
+        except BaseException as error:
             self._rows.forget()
+            if isinstance(error, OnlyRead):
+                db.close()  # another of several servers may be the primary now
             raise
 
     async def learned(self) -> LearnedState:
