@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import httpx
 import psycopg
 import pytest
 
+from tests.support.balancer import Balancer
+from tests.support.patience import PATIENCE_S
 from tests.support.postgres import PASSWORD, PostgresServer
 from tests.support.serve_process import ServeProcess, chat, eventually
 
@@ -160,3 +164,69 @@ def test_an_instance_that_starts_without_the_database_admits_what_no_budget_coun
     finally:
         if not postgres.runs:
             postgres.start()
+
+
+class Clients:
+    """Programs behind one address that ask again where a connection is lost; `answered` are the ids they were sent."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/v1/chat/completions"
+        self._ended = Event()
+        self.answered: list[str] = []
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                response = httpx.post(self._url, json=chat(), timeout=PATIENCE_S)
+            except httpx.TransportError:
+                continue
+            if response.status_code == 200:  # not one of those that an instance turns away at its end
+                self.answered.append(response.headers["x-arbstr-request-id"])
+
+    def wait_for(self, more: int) -> None:
+        upto = len(self.answered) + more
+        eventually(lambda: len(self.answered) >= upto)
+
+    def end(self) -> None:
+        self._ended.set()
+
+
+def ids(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        return [one for (one,) in connection.execute("SELECT correlation_id FROM requests")]
+
+
+def test_two_instances_behind_one_address_are_stopped_killed_and_started_again_one_after_the_other(
+    home: Path, postgres_url: str
+) -> None:
+    with (
+        Balancer() as balancer,
+        serving(home, postgres_url) as one,
+        serving(home, postgres_url) as other,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        balancer.backends = [one.url, other.url]
+        clients = Clients(balancer.url)
+        asking = [threads.submit(clients.run) for _ in range(2)]
+        try:
+            clients.wait_for(5)
+            assert one.stop() == 0  # the other serves all
+            clients.wait_for(5)
+            with serving(home, postgres_url) as updated:
+                balancer.backends = [updated.url, other.url]
+                clients.wait_for(5)
+                known = list(clients.answered)
+                eventually(lambda: set(known) <= set(ids(postgres_url)))
+                other.process.kill()
+                other.process.wait()
+                at_the_kill = list(clients.answered)
+                clients.wait_for(5)
+                clients.end()
+                for each in asking:
+                    each.result()
+                assert updated.stop() == 0
+        finally:
+            clients.end()
+    there = ids(postgres_url)
+    assert len(there) == len(set(there))
+    assert set(clients.answered) - set(there) <= set(at_the_kill) - set(known)  # its last moments
