@@ -257,7 +257,7 @@ class ProviderBreaker:
         if self.open_until is not None and self.open_until >= self._clock() + left_s:
             return
         was_own = self.open_until is not None and not self.is_hearsay
-        self._open(left_s, f"another arbstr found: {found.reason}")
+        self._open(left_s, self._reason if was_own else f"another arbstr found: {found.reason}")
         self.is_hearsay = not was_own
 
     def hear_close(self) -> None:

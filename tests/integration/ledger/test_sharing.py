@@ -117,8 +117,20 @@ async def test_each_shows_all_of_them_and_who_has_ended(instances: Instances) ->
     assert 'arbstr_instances{state="live"} 2.0' in (await one.get("/metrics")).body.decode()
     async with remote_source(one.url, None) as remote:
         assert [each.name for each in remote.snapshot().instances] == [each["name"] for each in reversed(health)]
-    await instances.harnesses[1].close()
-    await until(lambda: len(other.source.instances()) == 1)
+        await instances.harnesses[2].close()
+        await until(lambda: len(one.source.instances()) == len(remote.snapshot().instances) == 1)
+
+
+async def test_what_begins_after_a_reload_is_shared_too(instances: Instances) -> None:
+    await (await instances.configured()).add_provider(
+        "alpha", error_reply(404, "The model does not exist", code="model_not_found")
+    )
+    one, other = await pair(instances, retry={"max_retries": 0})
+    instances.harnesses[1].sections = {"retry": {"max_retries": 1}}
+    await one.proxy.reloads.reload()
+    await one.chat()
+    cooldowns = other.proxy._in_force.composition.health.cooldowns
+    await until(lambda: cooldowns.left("alpha", MODEL)[0] > 0)
 
 
 async def test_what_a_lost_notification_was_about_comes_with_the_next_look(

@@ -146,6 +146,19 @@ def test_a_probe_that_fails_is_told_too_and_the_pauses_grow_from_there(three: li
     assert two.open_s("a") == 120.0
 
 
+def test_two_that_find_the_same_say_so_in_their_own_words(three: list[Instance]) -> None:
+    one, two, _ = three
+    one.fail()
+    two.clock.now += 3.0
+    two.fail("a")
+    for _ in range(3):
+        tell(three)
+        for each in three:
+            each.breakers.refresh(connected=True)
+    found = [one.health.found_open("alpha"), two.health.found_open("a")]
+    assert [each and each.reason for each in found] == ["3 failures in a row"] * 2
+
+
 def test_a_probe_under_way_is_not_disturbed(three: list[Instance]) -> None:
     one, two, _ = three
     one.fail()
