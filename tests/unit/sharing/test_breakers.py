@@ -108,7 +108,7 @@ def test_others_open_theirs_until_the_same_instant_whatever_their_clocks_and_nam
     tell(three)
     assert [one.open_s("alpha"), two.open_s("a"), other.open_s("alpha")] == [30.0, 30.0, 30.0]
     assert two.state("b") == "closed"
-    assert tell(three) == []  # what was heard is not told again
+    assert tell(three) == []  # what was heard is not shared again
 
 
 def test_what_takes_a_while_to_arrive_ends_no_later(three: list[Instance]) -> None:
@@ -132,7 +132,7 @@ def test_the_first_that_succeeds_closes_it_for_all(three: list[Instance]) -> Non
     assert tell(three) == []
 
 
-def test_a_probe_that_fails_is_told_too_and_the_pauses_grow_from_there(three: list[Instance]) -> None:
+def test_a_probe_that_fails_is_shared_too_and_the_pauses_grow_from_there(three: list[Instance]) -> None:
     one, two, _ = three
     one.fail()
     tell(three)
@@ -250,7 +250,7 @@ def test_a_breaker_closed_by_hand_closes_everywhere(three: list[Instance]) -> No
     assert one.state() == "closed"
 
 
-def test_what_is_open_is_told_again_over_a_new_connection(three: list[Instance]) -> None:
+def test_what_is_open_is_shared_again_over_a_new_connection(three: list[Instance]) -> None:
     one, two, _ = three
     one.fail()
     one.breakers.take()  # lost with the server
@@ -261,7 +261,7 @@ def test_what_is_open_is_told_again_over_a_new_connection(three: list[Instance])
     assert two.open_s("a") == 30.0
 
 
-def test_what_could_not_be_shared_is_told_as_it_is_then(three: list[Instance]) -> None:
+def test_what_could_not_be_shared_is_shared_as_it_is_then(three: list[Instance]) -> None:
     one = three[0]
     one.fail()
     one.breakers.put_back(one.breakers.take())

@@ -100,7 +100,7 @@ async def test_a_list_that_one_has_read_the_others_have_too_whatever_their_clock
     assert other.lists.known("node") is not None
     assert other.lists._left_s(other.providers[0]) == pytest.approx(70.0)
     assert other.asked == []
-    assert other.prices.take() == []  # what was heard is not told again
+    assert other.prices.take() == []  # what was heard is not shared again
 
 
 async def test_a_list_is_asked_for_later_when_another_has_read_it_meanwhile() -> None:

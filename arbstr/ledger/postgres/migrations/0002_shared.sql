@@ -1,6 +1,6 @@
 -- What instances share besides rows: small JSON texts by kind and key, which hold until `expires_at` by this server's
 -- clock. `changed_at` is the instant that the value tells of. `instance` is the one that has written it; `version`
--- is another with each change. What is told about a provider has its digest as the key, no name, URL or secret.
+-- is another with each change. What is said about a provider has its digest as the key, no name, URL or secret.
 CREATE SEQUENCE changes;
 CREATE TABLE shared (
     kind text COLLATE "C" NOT NULL,
