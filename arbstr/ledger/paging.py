@@ -26,6 +26,7 @@ Found = tuple[int, Any]  # a row's id, and what it is sorted by
 
 _COLUMN = {"timestamp": "at_ms", "cost_sats": "cost_sats", "latency_ms": "latency_ms"}
 _NEAR = 1000  # rows that may be skipped one by one
+_WALKED = 50_000  # rows that are read along time before all that match are gathered instead
 _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 
@@ -123,11 +124,11 @@ class _Lister:
     def _by_time(self, order: Order, offset: int, limit: int) -> list[Found]:
         if order == "asc":
             return self._by_time("desc", self.counts.total - offset - limit, limit)[::-1]
-        end, offset = self._locate(offset) if offset > _NEAR else (self._end, offset)
+        end, offset = self.locate(offset) if offset > _NEAR else (self._end, offset)
         left = self.counts.total if end == self._end else None
         return _newest(self._view, self._where, (self._start, end), TRUE, limit, offset, left)
 
-    def _locate(self, offset: int) -> tuple[int, int]:
+    def locate(self, offset: int) -> tuple[int, int]:
         """Return an instant, and how many rows before it are newer than the one at `offset`: at most an hour's."""
         for piece in reversed(in_order(self._start, self._end)):
             counted = self._view.counts(self._where, [piece]).total
@@ -222,8 +223,26 @@ def _newest_of(view: ReadTransaction, part: Part, span: tuple[int, int], older: 
         condition, most = both(way, inside), few + 1 - len(gathered)
         gathered += view.all(f"SELECT id, at_ms FROM requests WHERE {condition.sql} LIMIT ?", (*condition.values, most))
         if len(gathered) > few:
-            return _newest(view, part, span, older, depth, 0)
+            return _newest_of_many(view, part, span, older, depth)
     return _merged(gathered, "timestamp", "desc")[:depth]
+
+
+def _newest_of_many(
+    view: ReadTransaction, part: Part, span: tuple[int, int], older: Condition, depth: int
+) -> list[Found]:
+    """Return the newest rows of a large part: they are among the newest of all, or all of it is gathered and sorted."""
+    start, end = span
+    since, _ = _Lister(view, Filter(since_ms=start, until_ms=end - 1)).locate(_WALKED)
+    found = _newest(view, part, (since, end), older, depth, 0)
+    if len(found) == depth or since == start:
+        return found
+    at_ms = f"{view.dialect.aside}{view.dialect.gathered}at_ms"
+    inside = both(filters.within(start, end, f"{view.dialect.aside}at_ms"), older)
+    tops = [
+        _found(view, "requests", both(way, inside), "timestamp", f"{at_ms} DESC, id DESC", depth, 0)
+        for way in ways(view, part)
+    ]
+    return _merged([row for top in tops for row in top], "timestamp", "desc")[:depth]
 
 
 def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int) -> list[Found]:
