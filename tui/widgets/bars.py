@@ -45,8 +45,10 @@ class TopBar(Panel):
     ) -> None:
         """Show other values; `problem` is why the ledger can't be read, if it can't; `link` whom it only watches."""
         outage = None if link is None else link.outage
-        wrong = troubles(view, now_ms, zone, burn, problem if outage is None else None)
-        self._troubles = [*([] if outage is None else [_outage(outage, now_ms)]), *wrong]
+        if link is not None and outage is not None:  # what else was wrong is as old as all the rest
+            self._troubles = [_outage(link.url, outage, now_ms)]
+        else:
+            self._troubles = troubles(view, now_ms, zone, burn, problem)
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
         watches: list[Part] = (
             [] if link is None else [((("  watching,", "muted"),), 25), (((" read-only", "muted"),), 4)]
@@ -96,10 +98,12 @@ def _most_said(wrong: Sequence[Trouble], width: int) -> list[Part]:
     return [*parts, (more, 0)]
 
 
-def _outage(outage: Outage, now_ms: int) -> Trouble:
+def _outage(url: str, outage: Outage, now_ms: int) -> Trouble:
+    """Return why there is no connection, in short: to whom is said beside it."""
+    reason = outage.reason.removeprefix(f"{url} ").partition(";")[0]
     again_s = max(outage.again_ms - now_ms + 999, 0) // 1000
     when = f"again in {again_s} s" if again_s else "connecting"
-    return Trouble("no connection", f": {shown(outage.reason, 80)}, {when}", alarming=True)
+    return Trouble("no connection", f": {shown(reason, 60)}, {when}", alarming=True)
 
 
 def _adoption(view: DashboardView) -> list[Part]:

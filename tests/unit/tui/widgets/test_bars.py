@@ -124,6 +124,15 @@ def test_names_in_a_row_are_counted_where_they_are_long() -> None:
     assert "3 providers down" in top(ViewModel(source.snapshot()).view(NOON), 80)
 
 
+def test_why_a_connection_is_lost_is_said_in_short_and_nothing_as_old_beside_it() -> None:
+    source, url = FakeSource(), "http://10.0.0.5:8080"
+    source.alerts = (Alert("provider_down", "beta", NOON),)
+    outage = Outage(f"{url} refuses the token; it is not its server.auth_token", NOON - 11_000, NOON + 3_500)
+    text = top(ViewModel(source.snapshot()).view(NOON), 100, link=LinkState(url, outage))
+    assert "no connection: refuses the token, again in 4 s" in text
+    assert "beta" not in text
+
+
 def test_what_is_an_alert_is_said_and_nothing_else() -> None:
     source = FakeSource()
     balance = Balance("known", free_msats=900, hourly_msats=1_000)
