@@ -15,9 +15,12 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tui.keymap import KeyLine
+from tui.render.layout import wrapped
 from tui.screens.overlay import Dialog, leave
 
 KEYS_WIDTH = 17
+WIDTH = 80  # cells, as in the stylesheet
+_EDGES = 6  # cells: the frame, the list's padding and scroll bar, a space before the keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,17 @@ class HelpScreen(Dialog[Chosen | None]):
             if lines := section.found(typed.strip()):
                 options += [Option("", disabled=True)] if options else []
                 options.append(Option(Content.styled(section.title, "bold underline"), disabled=True))
-                options += [Option(_prompt(line)) for line in lines]
+                options += [Option(_prompt(line, self._room)) for line in lines]
                 self._choices += [None] * (len(options) - len(self._choices) - len(lines))
                 self._choices += [Chosen(line.action, section.screen) for line in lines]
         self._list.set_options(options or [Option("no such key", disabled=True)])
         self._list.highlighted = 1 if options else None
         self._list.scroll_home(animate=False)
+
+    @property
+    def _room(self) -> int:
+        """The cells for what a key does."""
+        return min(self.app.size.width, WIDTH) - KEYS_WIDTH - _EDGES
 
     def action_list(self, key: str) -> None:
         """Move in the list."""
@@ -129,5 +137,7 @@ class HelpScreen(Dialog[Chosen | None]):
         leave(self)
 
 
-def _prompt(line: KeyLine) -> Content:
-    return Content.assemble((f" {line.keys:<{KEYS_WIDTH}}", "bold"), line.does)
+def _prompt(line: KeyLine, width: int) -> Content:
+    first, *others = wrapped(line.does, width)
+    below = "".join(f"\n{'':{KEYS_WIDTH + 1}}{each}" for each in others)
+    return Content.assemble((f" {line.keys:<{KEYS_WIDTH}}", "bold"), first + below)

@@ -128,6 +128,17 @@ async def test_help_begins_with_the_screen_in_sight_and_finds_a_key_by_its_name(
         await each.hides("status:error")
 
 
+async def test_where_a_line_of_the_help_has_no_room_its_rest_stands_below_its_words() -> None:
+    async with dashboard_pilot(lived_in(), size=(60, 15)) as each:
+        await each.press("question_mark")
+        await each.shows("Copy its id, then also its row")
+        lines = each.text.splitlines()
+        place = next(y for y, text in enumerate(lines) if "Copy its id" in text)
+        rest = lines[place + 1].removeprefix("│").removesuffix("│")
+        assert len(rest) - len(rest.lstrip()) == lines[place].index("Copy") - 1
+        assert "command" in rest
+
+
 async def test_enter_in_the_help_does_what_the_line_says_where_it_can_be_done() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("question_mark")
