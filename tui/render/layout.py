@@ -127,6 +127,16 @@ def spread(left: Line, right: Line, width: int) -> Line:
     return (*left, (" " * gap, "text"), *right)
 
 
+_STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
+
+
+def spread_parts(left: Sequence[Part], right: Sequence[Part], width: int, *, gap: int = 1) -> Line:
+    """Return those parts of two that fit whole, as of `fit_parts`, joined at the ends of a line of `width` cells."""
+    line = fit_parts([*left, _STRETCH, *right], width - gap)
+    place = line.index(_STRETCH[0][0])
+    return spread(line[:place], line[place + 1 :], width)
+
+
 _UNDER_CURSOR: dict[Role, Role] = {
     "muted": "cursor-muted",
     "faint": "cursor-muted",

@@ -14,7 +14,7 @@ from arbstr.monitoring.source import LinkState, Outage
 from tui.format import clock, percent, shown, uptime, zone_name
 from tui.model.burn import Burn
 from tui.model.view_model import DashboardView
-from tui.render.layout import EMPTY, Line, Part, Role, Span, fit_parts, spread, width_of
+from tui.render.layout import EMPTY, Line, Part, Role, Span, spread, spread_parts, width_of
 from tui.widgets.panel import Panel
 from tui.widgets.troubles import Trouble, troubles
 
@@ -69,12 +69,7 @@ class TopBar(Panel):
         """Draw one line: the gravest troubles, whole, and how many more there are; then what else there is room for."""
         kept = sum(width_of(line) for line, rank in self._right if rank == 0)
         wrong = _most_said(self._troubles, width - 1 - kept)
-        line = fit_parts([*self._left, *wrong, _STRETCH, *self._right], width - 1)
-        place = line.index(_STRETCH[0][0])
-        return [spread(line[:place], line[place + 1 :], width)]
-
-
-_STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
+        return [spread_parts([*self._left, *wrong], self._right, width)]
 
 
 def _badge(said: str, role: Role) -> Line:

@@ -277,7 +277,7 @@ def _charged_words(view: ProviderView) -> tuple[str, Role]:
     if ratio is None:
         return "it does not say what it charges, or has not yet", "muted"
     text, role = charged(ratio)
-    return ("what its rates say" if text == "its price" else f"{text} against its rates, as learned"), role
+    return ("what its rates say" if text == "its price" else f"{text} against its rates"), role
 
 
 def history_lines(view: ProviderView, now_ms: int, zone: tzinfo | None, width: int) -> list[Line]:
@@ -313,7 +313,7 @@ def _outcomes(view: ProviderView, width: int) -> list[Line]:
     return [
         (("Attempts   ", "muted"), *strip),
         said,
-        (("Health     ", "muted"), (learned, "text"), (" answered, the newest counting most", "muted")),
+        (("Health     ", "muted"), (learned, "text"), (" answered, newest count most", "muted")),
     ]
 
 
@@ -321,7 +321,7 @@ def _speed_lines(view: ProviderView) -> list[Line]:
     speeds = view.speeds
     if speeds.half_ms is None:
         return []
-    most = "" if speeds.most_ms is None else f", 95 % within {duration(speeds.most_ms)}"
+    most = "" if speeds.most_ms is None else f", 95 % in {duration(speeds.most_ms)}"
     began: Line = (("First byte ", "muted"), (duration(speeds.half_ms), "text"), (f"{most}  ", "text"))
     lines: list[Line] = [(*began, lately(view))]
     if speeds.tokens_per_second is not None:

@@ -9,7 +9,7 @@ from arbstr.clock import DAY_MS, MINUTE_MS
 from tui.format import moment, sats_alike, zone_name
 from tui.model.ledger_stats import RANGES, Range
 from tui.model.time_series import Chart
-from tui.render.layout import EMPTY, Line, Part, Role, Span, fit, fit_parts, merged, width_of
+from tui.render.layout import EMPTY, Line, Part, Role, Span, fit, fit_parts, merged, spread_parts
 from tui.render.widths import cell_len
 from tui.widgets.panel import Panel
 
@@ -154,10 +154,7 @@ class SpendChart(Panel):
             for name, look in zip([*names, *(["others"] if others else [])], LOOKS, strict=False)
         ]
         figures = _figures(chart, peak, self._zone)
-        left = [title, *legend]
-        used = width_of(fit_parts([*left, *figures], width - 1))
-        space: Part = (((" " * max(width - 1 - used, 1), "text"),), 0)
-        return fit_parts([*left, space, *figures], width)
+        return spread_parts([title, *legend], figures, width - 1, gap=2)
 
     def _times(self, chart: Chart, width: int, margin: int) -> Line:
         """Return the times under the curve, about every 20 cells, and `now` in its zone at its end."""
@@ -187,9 +184,9 @@ def _figures(chart: Chart, peak: int, zone: tzinfo | None) -> list[Part]:
     place = next(place for place, value in enumerate(chart.values) if value == peak)
     at = moment(chart.start_ms + place * chart.width_ms, zone)
     return [
-        (((whole, "text"), (" sats", "muted")), 2),
+        (((whole, "text"), (" sats", "muted")), 1),
         (((" · mean ", "muted"), (mean, "text")), 4),
-        (((" · peak ", "muted"), (highest, "text")), 1),
+        (((" · peak ", "muted"), (highest, "text")), 2),
         (((f" at {at:{'%H:%M' if chart.width_ms >= MINUTE_MS else '%H:%M:%S'}}", "muted"),), 5),
     ]
 

@@ -69,6 +69,10 @@ def test_the_title_names_the_dearest_models_and_the_figures_of_the_whole() -> No
     assert "▇ claude" in text
     assert "▇ others" in text
     assert "51.000 sats · mean 25.500 · peak 40.000 at 14:03" in text
+    for width in range(60, 160):
+        (text,) = texts(drawn(Chart(NOON, MINUTE, (11_000, 40_000), models), width)[:1])
+        assert len(text) < width, "the right edge is free"
+        assert "  51.000 sats" in text, "and the figures stand apart"
     (text,) = texts(drawn(Chart(NOON, 5_000, (11_000, 40_000), models), 140)[:1])
     assert "peak 40.000 at 14:02:16" in text
     assert {("▇ ", look) for look in ("accent", "accent-2", "accent-3")} <= {

@@ -176,7 +176,7 @@ def test_the_share_of_the_last_attempts_and_the_one_that_counts_the_newest_most_
     (alpha,) = [each for each in ViewModel(lived_in().snapshot()).view(NOON).providers if each.key == "alpha"]
     history = texts(history_lines(replace(alpha, outcomes=(True,) * 15 + (False,) * 5), NOON, UTC, 100))
     assert "Last 20    75.0 % answered" in history
-    assert "Health     99.8 % answered, the newest counting most" in history
+    assert "Health     99.8 % answered, newest count most" in history
 
 
 def test_changes_of_health_have_a_date_where_it_is_not_todays() -> None:
