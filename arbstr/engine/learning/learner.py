@@ -9,7 +9,8 @@ from arbstr.config.schema import Config
 from arbstr.engine.learning.codec import CACHES, CHARGES, COUNTS, Cells, Ratios, dumps
 from arbstr.engine.learning.provider_stats import ChargeRatio
 from arbstr.engine.learning.token_estimator import TokenEstimator
-from arbstr.engine.routing.offer import Offer, Version
+from arbstr.engine.routing.changes import Changes
+from arbstr.engine.routing.offer import Offer
 from arbstr.errors import counts_for_breaker
 from arbstr.events import OverchargeFound
 from arbstr.sanitize import json_or_none
@@ -33,11 +34,11 @@ class Learner:
         self._clock = clock
         self._publish = publish
         self._offers: dict[tuple[str, str], Offer] = {}
-        self._versions: dict[str, Version] = {}  # by model
+        self._changes: dict[str, Changes] = {}  # by model
 
     def take_over(self, before: Learner, staying: Collection[str]) -> None:
         """Go on with what was learned of token counts, and of the providers that stay."""
-        self.tokens, self._versions = before.tokens, before._versions
+        self.tokens, self._changes = before.tokens, before._changes
         self._offers = {key: offer for key, offer in before._offers.items() if key[0] in staying}
         for offer in self._offers.values():
             offer.renew(self._providers[offer.provider], self._policies)
@@ -47,8 +48,8 @@ class Learner:
         key = (provider, model)
         offer = self._offers.get(key)
         if offer is None:
-            version = self._versions.setdefault(model, Version())
-            offer = self._offers[key] = Offer(self._providers[provider], model, self._policies, version)
+            changes = self._changes.setdefault(model, Changes())
+            offer = self._offers[key] = Offer(self._providers[provider], model, self._policies, changes)
         return offer
 
     def known_offer(self, provider: str, model: str) -> Offer | None:
@@ -58,7 +59,7 @@ class Learner:
     def prune(self, listed: Collection[str]) -> None:
         """Drop the offers for models that no provider lists: a provider may accept any model name."""
         self._offers = {key: offer for key, offer in self._offers.items() if offer.model in listed}
-        self._versions = {model: version for model, version in self._versions.items() if model in listed}
+        self._changes = {model: changes for model, changes in self._changes.items() if model in listed}
 
     def learn(self, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None = None) -> None:
         """Learn from a finished request: attempts, and the tokens, time and cost of complete responses."""

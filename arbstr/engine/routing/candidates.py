@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from arbstr.config.schema import Affinity, Rule
+from arbstr.engine.routing.changes import Changes
 from arbstr.engine.routing.columns import Columns, columns_of
 from arbstr.engine.routing.exploration import Exploration
-from arbstr.engine.routing.offer import Offer, Version
+from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.savings import Savings
 from arbstr.engine.routing.strategy import Cheapest, Strategy
 
@@ -65,14 +66,19 @@ class CandidateSet:
         self.has_funds = any(offer.funds is not None for offer in self.offers)
         self.reads_lists = any(offer.reading is not None for offer in self.offers)
         self.ages_at_s = -math.inf
-        self._version = self.offers[0].version if self.offers else Version()
-        self._columns, self._columns_version = columns_of(self.offers), self._version.count
-        self.savings = Savings(self.offers, self._version)
+        self._changes = self.offers[0].changes if self.offers else Changes()
+        self._changed, self._read = self._changes.prices, len(self._changes.prices)
+        self._columns = columns_of(self.offers)
+        self.savings = Savings(self.offers, self._changes)
 
     def columns(self) -> Columns:
-        """Return the offers in columns."""
-        if self._columns_version != self._version.count:
-            self._columns, self._columns_version = columns_of(self.offers), self._version.count
+        """Return the offers in columns, as they are now."""
+        changed, read = self._changes.prices, self._read
+        if changed is not self._changed:
+            self._changed, self._columns = changed, columns_of(self.offers)
+        elif read < len(changed):
+            self._columns = self._columns.renewed(changed[read:])
+        self._read = len(changed)
         return self._columns
 
     def take_over(self, outdated: CandidateSet | None) -> None:

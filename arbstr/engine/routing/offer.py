@@ -11,33 +11,13 @@ from arbstr.engine.learning.codec import read_pairs
 from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyModel, SuccessRate
 from arbstr.engine.node_funds import NodeFunds
 from arbstr.engine.node_reservation import ReservationTerms
+from arbstr.engine.routing.changes import Changes
 from arbstr.engine.routing.names import Reading
 from arbstr.engine.routing.price_tag import PriceTag
 from arbstr.events import OverchargeFound
 from arbstr.types import InferenceRequest, Price, PriceSource, Rates
 
 _AGE_EVERY_S = 60.0
-_MOST_LEARNED = 256
-
-
-class Version:
-    """What has changed of the offers for one model.
-
-    `count` says how often, of all that they are compared by but for their caches; `learned` are the offers whose caches
-    more was learned of, in order. When that is full, another list begins: then any may have changed.
-    """
-
-    __slots__ = ("count", "learned")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.learned: list[Offer] = []
-
-    def has_learned(self, offer: Offer) -> None:
-        """Note that more was learned of an offer's cache."""
-        if len(self.learned) >= _MOST_LEARNED:
-            self.learned = []
-        self.learned.append(offer)
 
 
 class Offer:
@@ -51,7 +31,7 @@ class Offer:
     most `surcharge`. `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or
     `excluded` if they say so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due.
     `reading` says since when its price is known. `funds` are what can be spent at a node, and `terms` what it reserves
-    for a request by. All offers for a model share their `version`.
+    for a request by. All offers for a model share their `changes`.
     """
 
     __slots__ = (
@@ -61,11 +41,12 @@ class Offer:
         "_factor",
         "_free",
         "_policies",
-        "_source",
+        "_price",
         "_speed",
         "_tolerated",
         "ages_at_s",
         "cache",
+        "changes",
         "demoted",
         "discount",
         "excluded",
@@ -84,11 +65,10 @@ class Offer:
         "tag",
         "terms",
         "turn",
-        "version",
     )
 
-    def __init__(self, provider: Provider, model: str, policies: Policies, version: Version | None = None) -> None:
-        self.version = version or Version()
+    def __init__(self, provider: Provider, model: str, policies: Policies, changes: Changes | None = None) -> None:
+        self.changes = changes or Changes()
         self.provider = provider.name
         self.model = model
         self.share = provider.weight
@@ -117,12 +97,13 @@ class Offer:
 
     def set_rates(self, rates: Rates, source: PriceSource = "configured", reading: Reading | None = None) -> None:
         """Set what the provider asks, and where that comes from."""
-        self._source: PriceSource = source
         self.reading = reading
         self.rates, self.listed = rates, (float(rates.base_fee), float(rates.input), float(rates.output))
         self.discount = 0.0 if rates.cached_input is None else float(rates.input - rates.cached_input)
         self.surcharge = 0.0 if rates.cache_write is None else float(rates.cache_write - rates.input)
         self._free = not any(self.listed)
+        fee, input_rate, output_rate = self.listed
+        self._price = Price(input_rate, output_rate, fee / 1000, source)
         self._judge()
         self._set_tag()
 
@@ -181,7 +162,7 @@ class Offer:
         self._attempts.age(now_s)
         self._speed.age(now_s)
         self.cache.age(now_s)
-        self.version.has_learned(self)
+        self.changes.learned(self)
         self._refresh()
 
     @property
@@ -192,19 +173,19 @@ class Offer:
     def record_cached(self, age_s: float, tokens: float, cached: int) -> None:
         """Record that of `tokens` that its cache saw `age_s` ago it has found `cached`."""
         self.cache.add(age_s, tokens, cached)
-        self.version.has_learned(self)
+        self.changes.learned(self)
 
     def record_written(self, share: float) -> None:
         """Record the share of a request's fresh input that was written to the cache."""
         self.cache.add_written(share)
         self._set_saves()
-        self.version.has_learned(self)
+        self.changes.learned(self)
 
     def restore_cache(self, state: Any, now_s: float) -> None:
         """Restore what `cache.state()` returned, if it is valid."""
         self.cache.restore(state, now_s)
         self._set_saves()
-        self.version.has_learned(self)
+        self.changes.learned(self)
 
     def record_counts(self, tokens: float, seen: float) -> None:
         """Record the tokens that the provider counted, and those that can have been visible."""
@@ -248,10 +229,10 @@ class Offer:
         ratio, success = self._charges.ratio, self._attempts.rate
         extra = self._charges.free_msats if self._free else 0.0
         hidden = self.hidden = self._counts.hidden
-        price = self._price(extra)
+        price = Price(0.0, 0.0, extra / 1000, "learned") if extra else self._price
         note = _note(ratio, extra, success) if ratio != 1.0 or success != 1.0 or extra else ""
         self.tag = PriceTag(self.provider, fee, input_rate, output_rate, hidden, ratio, extra, success, price, note)
-        self.version.count += 1
+        self.changes.priced(self)
         factor = self._factor = ratio / success
         self.prices = ((fee * ratio + extra) / success, input_rate * factor, output_rate * factor)
         self._set_saves()
@@ -264,12 +245,6 @@ class Offer:
         self.overcharges = self._charges.ratio > 1.0 and self._exceeds_tolerance()
         self.demoted = self.overcharges and self._policies.on_overcharge == "demote"
         self.excluded = self.overcharges and self._policies.on_overcharge == "exclude"
-
-    def _price(self, extra: float) -> Price:
-        if extra:
-            return Price(0.0, 0.0, extra / 1000, "learned")
-        fee, input_rate, output_rate = self.listed
-        return Price(input_rate, output_rate, fee / 1000, self._source)
 
     def _exceeds_tolerance(self) -> bool:
         if self.overcharges:  # hysteresis: a ratio that wavers about the limit is one overcharge, not many

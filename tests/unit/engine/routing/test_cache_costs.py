@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from arbstr.config.schema import Provider, Rule
 from arbstr.engine.learning.cache_stats import kind_of
-from arbstr.engine.routing.offer import Offer, Version
+from arbstr.engine.routing.changes import Changes
+from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.router import Router
 from arbstr.engine.routing.savings import Savings
 from arbstr.errors import NoProviderWithinPolicy
@@ -139,7 +140,7 @@ def test_what_a_provider_writes_to_its_cache_counts_at_its_rate() -> None:
 def test_what_caches_are_expected_to_save_is_as_if_it_were_computed_for_each_request() -> None:
     market = Market(CHEAP, CACHING, provider("other", 12, 30, cached_input_rate=1, cache_write_rate=14))
     sold = [market.router.learner.offer(name, "gpt-4o") for name in ("cheap", "caching", "other")]
-    savings = Savings(sold, sold[0].version)
+    savings = Savings(sold, sold[0].changes)
     changes: list[tuple[int, Callable[[Offer], object]]] = [
         (1, lambda offer: offer.record_cached(30, 5000, 0)),
         (1, lambda offer: offer.record_written(0.5)),
@@ -153,7 +154,7 @@ def test_what_caches_are_expected_to_save_is_as_if_it_were_computed_for_each_req
             for _ in range(times):
                 change(offer)
             for kind in (kind_of(30, 5000), kind_of(400, 500)):
-                assert savings.of(kind) == Savings(sold, Version()).of(kind)
+                assert savings.of(kind) == Savings(sold, Changes()).of(kind)
 
 
 def test_a_model_without_cache_prices_and_a_request_without_a_prefix_are_routed_as_ever() -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine.routing.candidates import CandidateSet
+from arbstr.engine.routing.changes import Changes
 from arbstr.engine.routing.columns import columns_of
-from arbstr.engine.routing.offer import Offer, Version
+from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.price_tag import Expected
 from arbstr.engine.routing.strategy import Cheapest
 from arbstr.types import Rates
@@ -22,7 +23,7 @@ NAMES = ("alpha", "beta", "gamma")
 
 
 def offers() -> list[Offer]:
-    shared = Version()
+    shared = Changes()
     made = [provider(name, 10 + place, 30, cached_input_rate=1) for place, name in enumerate(NAMES)]
     return [Offer(one, "m", config([]).policies, shared) for one in made]
 
@@ -50,6 +51,17 @@ def test_they_are_as_if_they_were_made_for_each_request(changes: list[tuple[str,
     for change, place in changes:
         CHANGES[change](sold[place])
         assert candidates.columns() == columns_of(sold)
+
+
+def test_they_are_as_they_should_be_however_much_has_changed() -> None:
+    sold = offers()
+    candidates = CandidateSet(None, "m", Cheapest(), sold)
+    for number in range(700):
+        sold[number % 3].record_charge(1000 + number, 1000, 0.0)
+        if number % 290 == 0:
+            assert candidates.columns() == columns_of(sold)
+            assert candidates.columns().dearest >= max(offer.tag.ratio for offer in sold)
+    assert candidates.columns() == columns_of(sold)
 
 
 def test_they_stay_while_nothing_changes_that_is_compared() -> None:
