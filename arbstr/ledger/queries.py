@@ -16,7 +16,8 @@ from arbstr.ledger.filters import needs_content
 from arbstr.ledger.leases import Missing, Period
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.read_view import Label, ReadTransaction
-from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of, fold, read_routing
+from arbstr.ledger.row_json import read_routing
+from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of, fold
 from arbstr.ledger.session_groups import session_sums, session_sums_of_rows
 from arbstr.ledger.sums import content_sums
 from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange

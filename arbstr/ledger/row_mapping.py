@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from math import copysign
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, cast, get_args
-
-import orjson
+from typing import Any
 
 from arbstr.clock import format_ms, to_ms
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.model import Entry
-from arbstr.ledger.routing_json import routing_json
-from arbstr.sanitize import json_or_none
-from arbstr.types import Attempt, Candidate, Candidates, Price, PriceSource, RequestRecord, Reuse, Routing
-
-if TYPE_CHECKING:
-    from arbstr import shapes
+from arbstr.ledger.row_json import attempts_text, routing_text
+from arbstr.types import RequestRecord
 
 RowValues = tuple[Any, ...]
 # Model, provider, policy, streaming, success, client, dialect. Requests that were refused have no model here: clients
@@ -164,8 +157,8 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
         opener,
         record.dearest_msats,
         record.median_msats,
-        _json(list(map(_attempt, record.attempts))),
-        None if record.routing is None else _json(record.routing),
+        attempts_text(record.attempts),
+        None if record.routing is None else routing_text(record.routing),
         None if list_cost is None else list_cost / 1000,
         record.cached_tokens,
         record.cache_write_tokens,
@@ -267,46 +260,6 @@ def entry_of(row: Sequence[Any]) -> Entry:
     )
 
 
-def read_routing(text: Any) -> shapes.RoutingEntry | None:
-    """A decision as `row_of` keeps it, as `routing_json` shows it. Another program's value is returned as it is."""
-    kept = json_or_none(text)
-    try:
-        if not all(isinstance(entry, list) for entry in (*kept["candidates"], *kept["excluded"])):
-            raise ValueError("another shape")  # noqa: TRY301 - as any other that is not as it should be
-        candidates = tuple(_candidate(*each) for each in kept["candidates"])
-        excluded = tuple((name, reason) for name, reason in kept["excluded"])
-        reuse = None if kept.get("reuse") is None else _reuse(**kept["reuse"])
-        return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded, "reuse": reuse}))
-    except (TypeError, ValueError, KeyError, OverflowError):
-        return cast("shapes.RoutingEntry", kept) if isinstance(kept, dict) else None
-
-
-def _candidate(
-    name: object,
-    cost: Any,
-    weight: Any,
-    note: Any,
-    early: object = False,
-    price: Any = None,
-    age_s: Any = None,
-    cached_tokens: Any = 0,
-) -> Candidate:
-    """Return a candidate as it is kept; earlier versions kept fewer fields."""
-    asked = None if price is None else _price(*price)
-    age = None if age_s is None else int(age_s)
-    return Candidate(str(name), float(cost), float(weight), note, bool(early), asked, age, int(cached_tokens))
-
-
-def _reuse(likelihood: Any, previous: Any, previous_saves_msats: Any) -> Reuse:
-    return Reuse(float(likelihood), _name(previous), int(previous_saves_msats))
-
-
-def _price(input_rate: Any, output_rate: Any, base_fee: Any, source: Any) -> Price:
-    if source not in get_args(PriceSource):
-        raise ValueError("no source of a price")
-    return Price(float(input_rate), float(output_rate), float(base_fee), source)
-
-
 def clean(text: str) -> str:
     """Text that a database can hold: half a surrogate pair, which JSON can smuggle in, becomes `?`."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
@@ -356,27 +309,3 @@ def msats(sats: object) -> int | None:
 
 def _name(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    """Return an attempt's fields: orjson takes twice as long to find them."""
-    return {
-        "provider": attempt.provider,
-        "started_ms": attempt.started_ms,
-        "duration_ms": attempt.duration_ms,
-        "failure": attempt.failure,
-        "status": attempt.status,
-        "message": attempt.message,
-    }
-
-
-def _plain(value: Any) -> Sequence[object]:
-    """Return what has no JSON of its own, candidates and their prices, as tuples without names."""
-    return value.rows() if isinstance(value, Candidates) else tuple(value)
-
-
-def _json(document: Any) -> str:
-    try:
-        return orjson.dumps(document, default=_plain).decode()
-    except TypeError:  # half a surrogate pair, or an integer beyond 64 bits: rare, and worth keeping
-        return json.dumps(document, default=asdict)

@@ -14,7 +14,8 @@ from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.price_tag import Expected
 from arbstr.engine.routing.ranked import Ranked
 from arbstr.events import RouteChosen
-from arbstr.ledger.row_mapping import COLUMNS, RowValues, facet_key, read_routing, row_of, storable
+from arbstr.ledger.row_json import read_routing
+from arbstr.ledger.row_mapping import COLUMNS, RowValues, facet_key, row_of, storable
 from arbstr.monitoring.wire_format import encode
 from arbstr.types import Price, Routing
 from tests.support.engine_builders import answered, chat, config, order, provider, router
