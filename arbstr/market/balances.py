@@ -36,13 +36,14 @@ class Reading(NamedTuple):
     """A balance that was read; `before` is the one of the last reading.
 
     `under_way`: requests were at the provider while it was read, so that the figures may be from before or after their
-    charges.
+    charges. `heard`: another arbstr has read it, whose requests may have been under way.
     """
 
     provider: str
     before: Balance
     balance: Balance
     under_way: bool
+    heard: bool = False
 
 
 class Balances:
@@ -114,6 +115,8 @@ class Balances:
         self._on_key(provider, _PROBLEMS.get(heard.state))
         age_s = (self._now_ms() - balance.read_at_ms) / 1000
         account.schedule.heard(self._clock(), age_s, quiet=_figures(heard) == _figures(before))
+        for listener in self._listeners:
+            listener(Reading(provider, before, heard, under_way=True, heard=True))
 
     def read_soon(self, provider: str) -> None:
         """Read a provider's balance within seconds, because something waits for it."""

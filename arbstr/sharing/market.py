@@ -122,7 +122,8 @@ class SharedBalances(_OfProviders):
 
     def put(self, reading: Reading) -> None:
         """Take note of a balance that was read here."""
-        self._outbox.add(reading.provider)
+        if not reading.heard:
+            self._outbox.add(reading.provider)
 
     def _change(self, now: Traded, provider: Provider) -> Change | None:
         balance = now.balances.of(provider.name)

@@ -12,7 +12,7 @@ from arbstr.engine.learning.codec import dumps
 from arbstr.engine.node_funds import NodeFunds
 from arbstr.engine.routing.names import ModelNames
 from arbstr.ledger.postgres.shared_states import Change, Found
-from arbstr.market.balances import Balances
+from arbstr.market.balances import Balances, Reading
 from arbstr.market.catalogue import Catalogues
 from arbstr.market.poll_schedule import JITTER
 from arbstr.redaction import Redactor, Secret
@@ -147,8 +147,13 @@ async def test_a_balance_that_one_has_read_the_others_take_and_ask_later() -> No
     one.free = 700
     other.clock.now += 60.0
     assert other.due_s <= 0
+    readings: list[Reading] = []
+    other.balances.on_reading(readings.append)
     other.hear(*await one.read_balance(), after_s=2.0)
     assert other.funds.free_msats == 700
+    [reading] = readings  # for alerts; whether requests were under way is not known
+    assert (reading.balance.free_msats, reading.under_way) == (700, True)
+    assert other.shared.take() == []  # what was heard is not shared again
     assert other.funds.balance.read_at_ms == other.now_ms() - 2000
     assert other.due_s >= 8.0 * (1 - JITTER)
     assert len(other.asked) == asked
