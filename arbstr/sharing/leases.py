@@ -75,6 +75,7 @@ class LeasedBudgets:
         self._slices: dict[Period, Slice] = {}
         self._waiters: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
+        self._summing: asyncio.Task[None] | None = None
         self._renewed_at = -inf
         self._hold_until = inf
         self._known: tuple[int, float] | None = None  # an instant of the database's clock, and when that was
@@ -128,6 +129,8 @@ class LeasedBudgets:
             async with asyncio.timeout(_FIRST_S):
                 while not self._all_known(unknown):
                     await self._next_answer()
+                    if self._summing is not None:
+                        await asyncio.wait((self._summing,))
         if not self._all_known(unknown):
             raise LedgerUnavailable(self._store.problem or "it has not answered yet.")
 
@@ -179,12 +182,17 @@ class LeasedBudgets:
 
     async def run(self) -> None:
         """Renew leases, and say when that is impossible; the owner cancels it."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._renew_when_due())
-            group.create_task(self._watch())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew_when_due())
+                group.create_task(self._watch())
+        finally:
+            if self._summing is not None:
+                self._summing.cancel()
 
     async def _watch(self) -> None:
         while True:
+            self.now_ms()  # leases end also while no request comes
             self.look()
             await asyncio.sleep(_BUSY_S)
 
@@ -231,15 +239,21 @@ class LeasedBudgets:
                 self._known = (answer.now_ms, self._clock())
                 self._hold_until = now + HELD_S
                 self._take(asked, answer)
-                for one, _ in asked:
-                    if one.lease is not None and not one.lease.is_known:
-                        await self._store.sum_up(one.period)
-                        self._wake.set()
-                        self._renewed_at = -inf
+                unknown = [period for period, lease in answer.held.items() if not lease.is_known]
+                if unknown and (self._summing is None or self._summing.done()):
+                    self._summing = asyncio.create_task(self._sum_up(unknown))
         finally:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
+
+    async def _sum_up(self, periods: Iterable[Period]) -> None:
+        """Count what is spent of periods: among many rows that takes seconds, in which others are renewed."""
+        with suppress(LedgerUnavailable):
+            for period in periods:
+                await self._store.sum_up(period)
+        self._renewed_at = -inf
+        self._wake.set()
 
     def _is_due(self, now: float) -> bool:
         waited = now - self._renewed_at

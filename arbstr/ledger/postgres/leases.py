@@ -1,7 +1,7 @@
 """Leases in PostgreSQL: all in transactions that hold the lock of all sums, so that one comes after the other.
 
 Rows come with instants by their instance's clock. What counts here is the database's: a row is as old as its instance
-says, before the present instant here.
+says, before the present instant here; one of an instance that has died is of when it said.
 """
 
 from __future__ import annotations
@@ -17,18 +17,27 @@ _OURS = "current_setting('arbstr.session')::integer"
 _PERIODS = "UNNEST(?::text[], ?::text[], ?::bigint[], ?::bigint[]) AS asked (policy, client, starts_ms, ends_ms)"
 _KEPT_MS = 86_400_000  # periods are kept that long after their end
 
+# Periods begin and end with a second; a batch has rows of few.
 _COUNT = f"""
-WITH counted AS (
-    SELECT p.id, SUM({POSTGRES.counted_msats}) AS msats FROM arriving a JOIN budget_periods p
-    ON p.policy IN ('', a.policy) AND p.client IN ('', a.client)
-    AND a.at_ms + {_NOW_MS} - ? >= p.starts_ms AND a.at_ms + {_NOW_MS} - ? < p.ends_ms
-    WHERE a.correlation_id = ANY(?) GROUP BY p.id
+WITH added AS ({{added}}), given AS (
+    SELECT {_NOW_MS} - COALESCE(?, {_NOW_MS}) AS behind_ms
+), seconds AS (
+    SELECT policy, client, (at_ms + behind_ms) / 1000 * 1000 AS at_ms, SUM({POSTGRES.counted_msats}) AS msats
+    FROM given CROSS JOIN added WHERE EXISTS (SELECT FROM budget_periods) GROUP BY 1, 2, 3
+), counted AS (
+    SELECT p.id, SUM(s.msats) AS msats FROM seconds s JOIN budget_periods p
+    ON p.policy IN ('', s.policy) AND p.client IN ('', s.client) AND s.at_ms >= p.starts_ms AND s.at_ms < p.ends_ms
+    GROUP BY p.id
 ), summed AS (
     UPDATE budget_periods p SET spent_msats = spent_msats + msats FROM counted WHERE p.id = counted.id
 )
 UPDATE budget_leases l SET written_msats = written_msats + msats FROM counted
-WHERE l.period = counted.id AND l.session = {_OURS} AND l.limit_msats IS NOT NULL
+WHERE l.period = counted.id AND l.session = {_OURS} AND l.limit_msats IS NOT NULL AND ?::boolean
 """
+_COUNT_ALL = _COUNT.format(added="SELECT * FROM arriving")
+_COUNT_SOME = _COUNT.format(
+    added="SELECT DISTINCT ON (correlation_id, at_ms) * FROM arriving WHERE correlation_id = ANY(?)"
+)
 _AMEND = (
     "UPDATE budget_periods SET spent_msats = GREATEST(0, spent_msats + ?) "
     "WHERE policy IN ('', ?) AND client IN ('', ?) AND starts_ms <= ? AND ends_ms > ?"
@@ -71,14 +80,21 @@ def begin(db: Statements, session: int, before: int | None) -> None:
     db.execute("UPDATE budget_leases SET session = ? WHERE session = ?", (session, before))
 
 
-def count(db: Statements, now_ms: int, request_ids: Collection[str]) -> None:
-    """Count rows of this session that have just been entered; `now_ms` is the present instant by their clock."""
-    if request_ids:
-        db.execute(_COUNT, (now_ms, now_ms, list(request_ids)))
+def count(db: Statements, added: Collection[str], rows: int, now_ms: int | None = None) -> None:
+    """Count those that were added of the rows that have just been entered.
+
+    `now_ms` is the present instant by the clock of this session, whose rows they are; None: another's.
+    """
+    if not added:
+        return
+    if len(added) == rows:
+        db.execute(_COUNT_ALL, (now_ms, now_ms is not None))
+    else:
+        db.execute(_COUNT_SOME, (list(added), now_ms, now_ms is not None))
 
 
 def recount(db: Statements) -> None:
-    """Have all rows summed again: some came, or went, of which `count` does not know whose they are."""
+    """Have all rows summed again: many came, or some went."""
     db.execute("UPDATE budget_periods SET changes = changes + 1")
 
 

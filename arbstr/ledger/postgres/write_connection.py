@@ -113,7 +113,7 @@ class PostgresWriteConnection:
         rows = [of_record(record) for record in ended]
         with self._changing(db, rows):
             added = self._rows.enter(db, rows) if rows else frozenset()
-            leases.count(db, wall_ms(), added)
+            leases.count(db, added, len(rows), wall_ms())
             self._begin(db, begun)
             accounts.enter(db, [record for record in ended if record.request_id in added])
             write_learned(db, ratios, cells)
@@ -178,10 +178,7 @@ class PostgresWriteConnection:
             rows = [of_stored(row) for row in read_file(file)]
             with self._changing(db, rows):
                 added = self._rows.enter(db, rows)
-                if is_of_this_run(file):
-                    leases.count(db, wall_ms(), added)
-                else:
-                    leases.recount(db)
+                leases.count(db, added, len(rows), wall_ms() if is_of_this_run(file) else None)
                 db.execute(accounts.COMPARE_AGAIN)
             file.unlink(missing_ok=True)
         except OSError as error:
@@ -204,8 +201,7 @@ class PostgresWriteConnection:
                 if row["correlation_id"] in added and row["provider"] is not None and row["doubtful_msats"]:
                     db.execute(_DOUBTED, (row["correlation_id"], row["provider"], wall_ms(), row["doubtful_msats"]))
             db.execute("DELETE FROM sessions WHERE id = ANY(?)", (dead,))
-            if added:
-                leases.recount(db)
+            leases.count(db, added, len(rows))
 
     async def adopted(self) -> Progress:
         """Return no progress: rows are summed as they are entered."""

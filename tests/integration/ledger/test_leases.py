@@ -19,6 +19,7 @@ from arbstr.config.clients import ClientSettings, digest_of
 from arbstr.config.schema import Budget, Config, Policies, Rule
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import accounts
+from arbstr.ledger.backend import backend_at
 from arbstr.ledger.leases import KEPT_S, Ask, Leases, Period
 from arbstr.ledger.pending_row import PendingRow
 from arbstr.ledger.postgres import leases
@@ -276,11 +277,31 @@ async def test_what_was_spent_before_a_budget_was_set_up_counts_and_what_comes_f
         await dead.close()
         await until(lambda: look(one) or own_ledgers.read(place, "SELECT COUNT(*) FROM requests") == [(2,)])
         await one.ledger.change(partial(amend, before.request_id, 40_050))  # as a balance shows
-        for _ in range(2):
-            await one.leased.renew_now()
+        await one.leased.renew_now()
+        assert one.status.spent_msats == 40_950
+        await one.ledger.change(lambda db, rollups: leases.recount(db))  # as a copy does
+        await one.leased.renew_now()
+        await until(lambda: own_ledgers.read(place, "SELECT 1 FROM budget_periods WHERE known_at < changes") == [])
+        await one.leased.renew_now()
         assert one.status.spent_msats == 40_950
         assert await one.spend(100_000 - 40_950)
         assert not await one.spend(1)
+
+
+async def test_an_instance_that_comes_back_under_another_session_takes_its_leases_along(
+    own_ledgers: PostgresLedgers, place: PostgresPlace
+) -> None:
+    """Its former connection is lost, which the server does not know yet."""
+    backend = backend_at(place)
+    first, _ = await backend.open()
+    ask = Ask(Period("", "", wall_ms() + HOUR, wall_ms() + 2 * HOUR), 0, 100, 0, 1000)
+    await first.change(partial(renew, [ask]))
+    again, _ = await backend.open()
+    assert own_ledgers.read(place, "SELECT session, granted_msats FROM budget_leases") == [(2, 156)]
+    found = await again.change(partial(renew, [ask]))
+    assert found.held[ask.period].held_elsewhere_msats == 0
+    await again.close()
+    await first.close()
 
 
 async def test_of_different_limits_the_lower_holds_until_they_agree(
@@ -316,12 +337,15 @@ async def test_the_database_answers_as_the_model_of_it_does(place: PostgresPlace
     periods = [Period("", "", 0, 1), Period("code", "", 0, 1), Period("", "alice", 0, 1)]
     hours = [(hour, hour + HOUR) for hour in (wall_ms() - wall_ms() % HOUR - HOUR, wall_ms() + 10 * HOUR)]
     periods = [Period(one.policy, one.client, *hour) for one in periods for hour in hours]
+    written: list[RequestRecord] = []
     begun = [one for one in periods if one.starts_ms < wall_ms()]
     for number in [1, 2, 3] * 25:
         session = sessions[number - 1]
         if random.random() < 0.4:
             rows = [_row(random) for _ in range(random.randint(1, 5))]
-            await session.write([PendingRow(row, final=True) for row in rows], {}, {})
+            again = random.sample(written, min(2, len(written)))  # their answer was lost
+            await session.write([PendingRow(row, final=True) for row in [*rows, *again, *rows]], {}, {})
+            written += rows
             bank.write(number, rows)
         else:
             asks = [_ask(random, one) for one in random.sample(periods, 3)]
