@@ -86,8 +86,10 @@ def slow() -> Iterator[list[asyncio.Event]]:
         event.set()
 
 
-async def busy(stack: AsyncExitStack, slow: list[asyncio.Event], most: int) -> tuple[int, list[Connection]]:
-    """The port of a server that takes so many clients, and as many whose requests are under way."""
+async def busy(
+    stack: AsyncExitStack, slow: list[asyncio.Event], most: int, room: int = 0
+) -> tuple[int, list[Connection]]:
+    """The port of a server with so many clients whose requests are under way, and with room for so many more."""
 
     async def waits(request: web.BaseRequest) -> web.Response:
         if request.path == "/slow":
@@ -95,7 +97,7 @@ async def busy(stack: AsyncExitStack, slow: list[asyncio.Event], most: int) -> t
             await slow[-1].wait()
         return web.Response(text="hello")
 
-    url = (await listen(stack, waits, "127.0.0.1", 0, max_connections=most, max_request_bytes=1000)).url
+    url = (await listen(stack, waits, "127.0.0.1", 0, max_connections=most + room, max_request_bytes=1000)).url
     port = urlsplit(url).port or 0
     connections = [await connected(port) for _ in range(most)]
     for _, writer in connections:
@@ -267,12 +269,14 @@ async def test_a_connection_that_is_not_used_again_is_closed(stack: AsyncExitSta
 async def test_a_request_under_way_may_take_as_long_as_it_likes(
     stack: AsyncExitStack, slow: list[asyncio.Event]
 ) -> None:
-    _, ((reader, writer),) = await busy(stack, slow, 1)
-    await asyncio.sleep(1)
-    slow[0].set()
+    port, ((reader, writer), *_) = await busy(stack, slow, 1, room=1)
+    silent = await connected(port)  # it came later, and is closed for it
     async with asyncio.timeout(PATIENCE_S):
+        assert await silent[0].read() == b""
+        slow[0].set()
         assert b"hello" in await reader.read(4096)
-    writer.close()
+    for each in (writer, silent[1]):
+        each.close()
 
 
 @pytest.mark.parametrize("piecewise", [False, True])
