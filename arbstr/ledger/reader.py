@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Lock
 from typing import Literal, TypeVar
 
@@ -93,7 +93,7 @@ class LedgerReader:
         """Yield matching rows in constant memory, all as they are when the first is read."""
         await self._settle()
         loop = asyncio.get_running_loop()
-        reading = await loop.run_in_executor(self._threads, _Reading, self._backend, where, sort, order, limit)
+        reading = _Reading(self._backend, where, sort, order, limit)
         try:
             while (chunk := await loop.run_in_executor(self._threads, reading.next)) is not None:
                 for entry in chunk:
@@ -174,8 +174,7 @@ class _Reading:
     """A long result, read chunk by chunk by changing threads; one may still be reading when it is closed."""
 
     def __init__(self, backend: LedgerBackend, where: Filter, sort: Sort, order: Order, limit: int | None) -> None:
-        self._connection = backend.connect()
-        self._chunks = self._connection.entries(where, sort, order, limit)
+        self._chunks = _chunks(backend, where, sort, order, limit)
         self._lock = Lock()
 
     def next(self) -> list[Entry] | None:
@@ -187,4 +186,11 @@ class _Reading:
         """Stop reading."""
         with self._lock:
             self._chunks.close()
-            self._connection.close()
+
+
+def _chunks(
+    backend: LedgerBackend, where: Filter, sort: Sort, order: Order, limit: int | None
+) -> Generator[list[Entry], None, None]:
+    """Yield entries from a connection that is opened for the first of them, and closed however the reading ends."""
+    with closing(backend.connect()) as connection:
+        yield from connection.entries(where, sort, order, limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from tests.support.ledger_builders import NOON, first_ledger, record, write
+from tests.support.patience import PATIENCE_S
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT MAX(i) FROM n"
 
@@ -86,6 +88,32 @@ async def test_an_export_that_is_cancelled_lets_go(reader: LedgerReader) -> None
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
+
+
+async def test_an_export_that_is_cancelled_while_it_is_opened_leaves_no_connection(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, opening, go_on = LedgerReader(path), asyncio.Event(), threading.Event()
+    loop, connect = asyncio.get_running_loop(), reader._backend.connect
+    opened: list[Queries] = []
+
+    def slow() -> Queries:
+        loop.call_soon_threadsafe(opening.set)
+        go_on.wait(PATIENCE_S)
+        opened.append(connect())
+        return opened[-1]
+
+    monkeypatch.setattr(reader._backend, "connect", slow)
+    reading = asyncio.ensure_future(anext(reader.entries(Filter(), "timestamp", "desc", None)))
+    await opening.wait()
+    reading.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await reader.close()
+    [connection] = opened
+    with pytest.raises(LedgerUnavailable, match="closed database"):
+        connection.count(Filter())
 
 
 async def test_a_question_that_is_given_up_frees_its_thread(tmp_path: Path) -> None:
