@@ -74,10 +74,20 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
+        waiting = f"{self._binaries}/pg_isready -q -h {self.directory} -U {_USER} -d postgres".split()
+        self._process = self._started()
+        for _ in range(int(_START_S / _LOOK_S)):
+            if subprocess.run(waiting, check=False).returncode == 0:
+                return
+            if self._process.poll() is not None:  # what is left of one that was killed may hold its memory yet
+                self._process = self._started()
+            time.sleep(_LOOK_S)
+        raise AssertionError((self.directory / "log").read_text())
+
+    def _started(self) -> subprocess.Popen[bytes]:
         settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
-        log = (self.directory / "log").open("ab")
-        with log:
-            self._process = subprocess.Popen(
+        with (self.directory / "log").open("ab") as log:
+            return subprocess.Popen(
                 [self._binaries / "postgres", "-D", self._data, "-k", self.directory, *settings],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -85,23 +95,16 @@ class PostgresServer:
                 cwd="/",
                 **self._as,
             )
-        waiting = f"{self._binaries}/pg_isready -q -h {self.directory} -U {_USER} -d postgres".split()
-        for _ in range(int(_START_S / _LOOK_S)):
-            if subprocess.run(waiting, check=False).returncode == 0:
-                return
-            assert self._process.poll() is None, (self.directory / "log").read_text()
-            time.sleep(_LOOK_S)
-        raise AssertionError((self.directory / "log").read_text())
 
     @property
     def runs(self) -> bool:
         """Whether it has not crashed."""
         return self._process is not None and self._process.poll() is None
 
-    def crash(self) -> None:
+    def crash(self, number: int = signal.SIGQUIT) -> None:
         """End the server at once, without a word to its clients."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGQUIT)
+        self._process.send_signal(number)
         self._process.wait()
 
     def standby(self) -> PostgresServer:

@@ -94,14 +94,16 @@ async def test_kills_of_the_server_amid_writes_lose_nothing(
     own_ledgers: PostgresLedgers, place: PostgresPlace, server: PostgresServer
 ) -> None:
     rows = mixed_rows(3, 300)
-    writers = [LedgerWriter(place) for _ in range(2)]
+    writers = [LedgerWriter(place) for _ in range(4)]
     for writer in writers:
         await writer.start()
+    kills = {70: signal.SIGKILL, 200: signal.SIGQUIT}
     for number, row in enumerate(rows):
-        writers[number % 2].append(row)
-        if number in (70, 200):
-            writers[0]._wake_now()
-            await asyncio.to_thread(server.crash)  # wherever the batches are
+        writers[number % 4].append(row)
+        if number in kills:
+            for writer in writers:
+                writer._wake_now()
+            await asyncio.to_thread(server.crash, kills[number])  # wherever the batches are
             await asyncio.to_thread(server.start)
     for writer in writers:
         writer._wake_now()
