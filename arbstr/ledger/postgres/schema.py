@@ -17,10 +17,12 @@ from arbstr.places import PostgresPlace
 
 # Advisory locks, of the kind with two numbers: the first is arbstr's own.
 LOCKS = 0x61726273
-SCHEMA, SUMS, LEARNED, SESSIONS = 1, 2, 3, 1000  # sessions: this, and what their number adds
+SCHEMA, SUMS, LEARNED, PRUNING, SESSIONS = 1, 2, 3, 4, 1000  # sessions: this, and what their number adds
 
 _SCRIPTS = sorted((Path(__file__).parent / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
 LATEST_VERSION = int(_SCRIPTS[-1].name[:4])
+# Who waits to change a table makes all others wait that want it: they get their turn, and it tries again.
+_TABLE_WITHIN = "3s"
 _NEEDS = re.compile(r"-- needs (\d+)\n")
 _VERSIONS = "CREATE TABLE IF NOT EXISTS schema_versions (version integer PRIMARY KEY, since timestamptz, needs integer)"
 _VERSION = "SELECT MAX(version), COALESCE(MAX(needs), 0) FROM schema_versions"
@@ -36,6 +38,12 @@ def lock(db: Statements, number: int) -> None:
     db.execute("SELECT pg_advisory_xact_lock(?::int, ?::int)", (LOCKS, number))
 
 
+def try_lock(db: Statements, number: int) -> bool:
+    """In a transaction: take this lock unless another one has it."""
+    [has] = db.execute("SELECT pg_try_advisory_xact_lock(?::int, ?::int)", (LOCKS, number)).fetchone()
+    return bool(has)
+
+
 def migrate(db: PostgresConnection, place: PostgresPlace) -> None:
     """Bring the schema up to date; several instances may try at once. Raises LedgerUnavailable if it is a newer one."""
     with db.bounded():
@@ -44,6 +52,7 @@ def migrate(db: PostgresConnection, place: PostgresPlace) -> None:
     cuts_off = False
     with db.transaction():
         lock(db, SCHEMA)
+        db.execute(f"SET LOCAL lock_timeout = '{_TABLE_WITHIN}'")
         db.execute(_VERSIONS)
         version = _version(db, place) or 0  # another instance may have been here
         for path in _SCRIPTS:

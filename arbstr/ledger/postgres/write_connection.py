@@ -222,11 +222,13 @@ class PostgresWriteConnection:
     async def prune(self, before_ms: int, reached_ms: int) -> bool:
         """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left.
 
-        Whole months are dropped; of the month of that day rows are deleted.
+        Whole months are dropped; of the month of that day rows are deleted. One instance at a time does it.
         """
 
         def prune(db: PostgresConnection) -> bool:
             with db.transaction():
+                if not schema.try_lock(db, schema.PRUNING):
+                    return False
                 deleted = retention.prune(db, before_ms, reached_ms, SLICE, months.start_of_month(max(before_ms, 0)))
             if deleted == SLICE:
                 return True

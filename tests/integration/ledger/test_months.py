@@ -6,6 +6,7 @@ import asyncio
 
 import psycopg
 
+from arbstr.ledger.backend import OpenLedger
 from arbstr.ledger.model import Filter
 from arbstr.ledger.pending_row import PendingRow
 from arbstr.ledger.writer import LedgerWriter
@@ -127,4 +128,24 @@ async def test_months_are_dropped_while_others_write_and_read(
         pass
     assert_sums_stay(own_ledgers, place, [*rows, *added])
     for ledger in (pruner, *writers):
+        await ledger.close()
+
+
+async def test_several_instances_that_prune_at_once_do_not_hinder_each_other(
+    own_ledgers: PostgresLedgers, place: PostgresPlace
+) -> None:
+    rows = [*spread(), *(record(received_at_ms=CUTOFF - DAY) for _ in range(1200))]
+    await write_rows(place, rows)
+    ledgers = [await opened(place) for _ in range(3)]
+
+    async def prune(ledger: OpenLedger) -> None:
+        while await ledger.prune(CUTOFF, CUTOFF + DAY):
+            pass
+
+    await asyncio.gather(*map(prune, ledgers))
+    await prune(ledgers[0])
+    assert months(own_ledgers, place) == ["2026_01", "2026_02"]
+    assert own_ledgers.read(place, "SELECT COUNT(*) FROM requests") == [(6,)]
+    assert_sums_stay(own_ledgers, place, rows)
+    for ledger in ledgers:
         await ledger.close()

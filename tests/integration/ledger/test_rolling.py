@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from arbstr.errors import LedgerUnavailable
+from arbstr.ledger import writer
 from arbstr.ledger.model import Filter
 from arbstr.ledger.postgres import schema
 from arbstr.ledger.writer import LedgerWriter
@@ -75,7 +77,7 @@ async def test_an_earlier_version_stops_where_a_later_one_has_changed_what_it_kn
     sentence = f"newer arbstr \\(schema {NEXT}, this one knows {NEXT - 1}\\); update arbstr"
     with pytest.raises(LedgerUnavailable, match=sentence):
         await LedgerWriter(place).start()
-    early._close_by = 0.0
+    monkeypatch.setattr(writer, "_CLOSE_S", 0.0)
     await early.close()
 
 
@@ -88,3 +90,25 @@ async def test_instances_that_start_at_once_migrate_once(
     await asyncio.gather(*(writer.start() for writer in writers))  # a second time the script would fail
     assert [writer.problem for writer in writers] == [None] * 3
     await asyncio.gather(*(writer.close() for writer in writers))
+
+
+async def test_a_migration_that_has_to_wait_for_a_reader_holds_up_no_writer(
+    place: PostgresPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_rows(place, [record()])
+    early = LedgerWriter(place)
+    await early.start()
+    monkeypatch.setattr(schema, "_TABLE_WITHIN", "20ms")
+    later_version(monkeypatch, tmp_path, "ALTER TABLE requests ADD COLUMN region text;")
+    migrated = asyncio.Event()
+    late = LedgerWriter(place, on_state=lambda ok, message: migrated.set() if ok else None)
+    with psycopg.connect(place.url.reveal()) as reading:
+        reading.execute("SELECT COUNT(*) FROM requests")
+        await late.start()
+        assert "lock timeout" in (late.problem or "")
+        early.append(record())
+        assert await early.change(lambda db, rollups: "written") == "written"
+    async with asyncio.timeout(PATIENCE_S):
+        await migrated.wait()
+    assert early.problem is None
+    await asyncio.gather(early.close(), late.close())
