@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from statistics import median
 
 from arbstr.ledger.postgres.connection import PostgresConnection
 from arbstr.ledger.postgres.rows import COPIED, of_record
@@ -44,13 +45,17 @@ _BUSY = (
 
 @value_object
 class Written:
-    """How writing went: rows a second, the processor time of a row in µs, and the share of time spent on a lock."""
+    """How writing went: rows a second, the processor time of a row in µs, and the share of time spent on a lock.
+
+    `behind_ms` is how long after a row was appended it was there, at a rate, in the middle of all looks.
+    """
 
     what: str
     per_second: float
     here_us: float
     there_us: float | None = None
     waited: float | None = None
+    behind_ms: float | None = None
 
 
 def rows(number: int, seed: int) -> list[RequestRecord]:
@@ -87,6 +92,8 @@ class Instances:
 
     def __init__(self, where: str, instances: int, number: int, per_second: float, seed: int) -> None:
         self._total = number
+        self._per_second = per_second
+        self._behind_s: list[float] = []
         command = [sys.executable, "-m", "tests.perf.postgres_writing", "--child", where]
         self._processes = [
             subprocess.Popen(
@@ -118,11 +125,12 @@ class Instances:
         rate, here_us = self._total / spent_s, cpu_s / self._total * 1e6
         if db is None:
             return Written(what, rate, here_us)
-        return Written(what, rate, here_us, there_ms / self._total * 1e3, waiting / max(busy, 1))
+        behind_ms = median(self._behind_s) * 1000 if self._behind_s else None
+        return Written(what, rate, here_us, there_ms / self._total * 1e3, waiting / max(busy, 1), behind_ms)
 
     def _watch(self, db: PostgresConnection) -> tuple[int, int, float]:
         """Look at the server's processes until all rows are written."""
-        looks = [0, 0]
+        looks, began = [0, 0], time.perf_counter()
         at_first: dict[int, float] = {}
         while True:
             busy, waiting, pids = db.execute(_BUSY).fetchone() or (0, 0, [])
@@ -130,8 +138,10 @@ class Instances:
             at_first = at_first or now
             looks[0] += busy
             looks[1] += waiting
-            written = db.execute("SELECT COUNT(*) FROM requests").fetchone()
-            if written and written[0] >= self._total:
+            [written] = db.execute("SELECT COUNT(*) FROM requests").fetchone() or (0,)
+            if self._per_second:
+                self._behind_s.append(time.perf_counter() - began - written / self._per_second)
+            if written >= self._total:
                 return looks[0], looks[1], sum(now.values()) - sum(at_first.values())
             time.sleep(_SAMPLE_S)
 
@@ -203,11 +213,12 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         done = run(options.rows, options.instances, options.per_second, Path(scratch))
-    print(f"{'':44}{'rows/s':>9}{'µs here':>9}{'µs there':>10}{'for lock':>10}")
+    print(f"{'':44}{'rows/s':>9}{'µs here':>9}{'µs there':>10}{'for lock':>10}{'ms behind':>11}")
     for one in done:
         there = "" if one.there_us is None else f"{one.there_us:.0f}"
         waited = "" if one.waited is None else f"{one.waited:.0%}"
-        print(f"{one.what:44}{one.per_second:9,.0f}{one.here_us:9.0f}{there:>10}{waited:>10}")
+        behind = "" if one.behind_ms is None else f"{one.behind_ms:.0f}"
+        print(f"{one.what:44}{one.per_second:9,.0f}{one.here_us:9.0f}{there:>10}{waited:>10}{behind:>11}")
     print(f"load of the machine at the end: {', '.join(f'{each:.1f}' for each in os.getloadavg())}")
     steady = done[-1]
     cores = [(us or 0) * options.per_second / 1e6 for us in (steady.here_us, steady.there_us)]
