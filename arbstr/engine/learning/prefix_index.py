@@ -74,8 +74,12 @@ class Stretch:
         alone, offer, oldest_s = (visit,), visit.offer, visit.at_s - RETAIN_S
         stretch: Stretch | None = self
         while stretch is not None:
-            others = [one for one in stretch.visits if one.offer is not offer and one.at_s > oldest_s]
-            stretch.visits = (*others[1 - _HOLDERS :], visit) if others else alone
+            visits = stretch.visits
+            if len(visits) == 1 and visits[0].offer is offer:  # as a rule
+                stretch.visits = alone
+            else:
+                others = [one for one in visits if one.offer is not offer and one.at_s > oldest_s]
+                stretch.visits = (*others[1 - _HOLDERS :], visit) if others else alone
             stretch = stretch.above
 
 
