@@ -55,7 +55,8 @@ class TopBar(Panel):
         )
         only: list[Part] = [((("  read-only", "warn"),), 4)] if read_only else []
         self._left = [(((" arbstr", "title"),), 3), (address, 23), *watches, *_providers(view), *_adoption(view)]
-        state: Part = ((("  ▶ live ", "muted" if self._troubles else "good"),), 1)
+        well = not self._troubles and any(each.serves for each in view.providers)
+        state: Part = ((("  ▶ live ", "good" if well else "muted"),), 1)
         if outage is not None:
             state = (_badge(f"✕ stale since {clock(outage.since_ms, zone)}", "alarm"), 0)
         elif frozen:
@@ -67,7 +68,7 @@ class TopBar(Panel):
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """Draw one line: the gravest troubles, whole, and how many more there are; then what else there is room for."""
-        kept = sum(width_of(line) for line, rank in self._right if rank == 0)
+        kept = sum(width_of(line) for line, rank in (*self._left, *self._right) if rank == 0)
         wrong = _most_said(self._troubles, width - 1 - kept)
         return [spread_parts([*self._left, *wrong], self._right, width)]
 
@@ -108,11 +109,15 @@ def _adoption(view: DashboardView) -> list[Part]:
 
 
 def _providers(view: DashboardView) -> list[Part]:
+    """Return how many providers serve; that none does is a badge, the gravest trouble of all."""
     total, fit_ = len(view.providers), sum(each.serves for each in view.providers)
     sound = fit_ == total > 0 and not view.refusing and all(each.status.state == "closed" for each in view.providers)
-    mark: Span = ("  ●", "good") if sound else ("  ◐", "warn") if fit_ else ("  ✕", "bad")
     how_many = f" {total}" if fit_ == total else f" {fit_} of {total}"
     word = " provider" if total == 1 and fit_ else " providers"
+    if not fit_:
+        said: Line = ((" ", "text"), (f" ✕{how_many}", "alarm"))
+        return [(said, 0), (((word, "alarm"),), 24), (((" serving ", "alarm"),), 0)]
+    mark: Span = ("  ●", "good") if sound else ("  ◐", "warn")
     parts: list[Part] = [((mark, (how_many, "text")), 5), (((word, "text"),), 24), (((" serving", "text"),), 5)]
     fakes = total and all(each.key.startswith("mock-") for each in view.providers)
     return [*parts, ((("  fake providers", "warn"),), 26)] if fakes else parts

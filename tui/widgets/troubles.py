@@ -53,7 +53,6 @@ def troubles(
 ) -> list[Trouble]:
     """Return all that is wrong; `unread` is why the ledger can't be read, if it can't."""
     return [
-        *_nobody(view),
         *_refusing(view, now_ms, zone),
         *_unfunded(view),
         *_ledger(view.ledger_problem, unread),
@@ -64,13 +63,6 @@ def troubles(
         *_nearly_spent(view, now_ms, zone, burn),
         *_prices(view),
     ]
-
-
-def _nobody(view: DashboardView) -> list[Trouble]:
-    if any(each.serves for each in view.providers):
-        return []
-    why = "none takes requests now" if view.providers else "none is configured"
-    return [Trouble("no provider serves", f": {why}", alarming=True)]
 
 
 def _refusing(view: DashboardView, now_ms: int, zone: tzinfo | None) -> Iterator[Trouble]:

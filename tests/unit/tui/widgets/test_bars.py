@@ -107,14 +107,17 @@ def test_of_many_troubles_the_gravest_are_said_whole_and_the_others_counted(widt
     assert "…" not in text
 
 
-def test_where_no_provider_serves_that_is_the_gravest_trouble() -> None:
-    source = FakeSource()
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_where_no_provider_serves_that_is_the_gravest_trouble(width: int) -> None:
+    source, bar = FakeSource(), TopBar()
     source.providers = {name: replace(each, state="open") for name, each in source.providers.items()}
     source.alerts = (Alert("provider_down", "alpha", NOON),)
-    text = top(ViewModel(source.snapshot()).view(NOON), 80)
-    assert text.index("no provider serves") < text.index("alpha down")
-    source.providers = {}
-    assert "no provider serves: none is configured" in top(ViewModel(source.snapshot()).view(NOON), 80)
+    bar.show(ViewModel(source.snapshot()).view(NOON), NOON, frozen=False, unseen=0, problem=None, zone=UTC)
+    (line,) = bar.draw(width, 1)
+    text = "".join(part for part, _ in line)
+    assert text.index("✕ 0 of 4") < text.index("serving") < text.index("alpha down")
+    assert {role for part, role in line if "0 of 4" in part} == {"alarm"}
+    assert "good" not in {role for _, role in line}
 
 
 def test_names_in_a_row_are_counted_where_they_are_long() -> None:
