@@ -49,9 +49,9 @@ def gc_paused() -> Iterator[None]:
 def freeze_gc() -> None:
     """Exclude all present objects from later collections, and collect few at a time, of all the others rarely.
 
-    A collection holds the loop: of 3,000 new objects for 1 ms, of what three of those left for 3. (Of 50,000, which
+    A collection holds the loop: of 2,000 new objects for 1 ms, of what three of those left for 3. (Of 50,000, which
     would be as much work in all, it took 20 ms.)
     """
     gc.freeze()
-    gc.set_threshold(3000, 2, 5000)
+    gc.set_threshold(2000, 2, 7500)
     gc.enable()

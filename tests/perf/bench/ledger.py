@@ -127,6 +127,7 @@ QUESTIONS: dict[str, Question] = {
     "count, without a session": lambda q: q.count(Filter(sessions=(None,))),
     "count, with a session": lambda q: q.count(Filter(without_sessions=(None,))),
     "slice, without a session": lambda q: q.slice(Filter(sessions=(None,)), None, 100),
+    "slice, sessions that are all old": lambda q: q.slice(Filter(sessions=("000000000",)), None, 100),
     "slice, longer than 1.3 s, by cost": lambda q: q.slice(Filter(min_took_ms=1301), None, 100, "cost_sats", "desc"),
     "count, longer than 2 s": lambda q: q.count(Filter(min_took_ms=2001)),
     "slice, longer than an hour": lambda q: q.slice(Filter(min_took_ms=3_600_000), None, 100),
