@@ -426,7 +426,7 @@ async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path
     """A ledger like real ones; the CPU of all threads. The middle of seven: other processes take caches away."""
     path = tmp_path / "arbstr.db"
     first_ledger(path)
-    many_rows(path, 12_000)
+    many_rows(path, 5_000)
     ratios: list[float] = []
     for n in range(7):
         copy = shutil.copy(path, tmp_path / f"{n}.db")
