@@ -39,6 +39,9 @@ class Bookkeeping:
 
     `read_soon` has a provider's balance read within seconds. `amended` is called for each row that has changed,
     `publish` gets events for these and for what is unexplained. `clock` is monotonic seconds, `now_ms` the wall clock.
+
+    `settles_s`: others may use these accounts, and enter their rows soon after the node has charged them. So a reading
+    is booked only when a node has said the same for that long; else what they pay could be taken for what is in doubt.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Bookkeeping:
         publish: Callable[[Event], None],
         clock: Callable[[], float],
         now_ms: Callable[[], int],
+        settles_s: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._accounts = accounts
@@ -60,7 +64,9 @@ class Bookkeeping:
         self._publish = publish
         self._clock = clock
         self._now_ms = now_ms
+        self._settles_s = settles_s
         self._sleep = sleep
+        self._said: dict[str, tuple[object, float]] = {}  # by account: what its node says, and since when
         self._remainders = {account: Remainder() for account in accounts.providers}
         self._readings: dict[str, tuple[Reading, int]] = {}  # by account, with how many requests had been sent by then
         self._unsettled: set[str] = set()  # accounts of which something is in doubt, or unexplained so far
@@ -91,8 +97,18 @@ class Bookkeeping:
         account = self._accounts.of(reading.provider)
         if account is None or reading.under_way or reading.balance.read_at_ms is None:
             return
-        self._readings[account] = reading, self._accounts.traffic(reading.provider)[1]
-        self._woken.set()
+        if self._has_settled(account, reading):
+            self._readings[account] = reading, self._accounts.traffic(reading.provider)[1]
+            self._woken.set()
+        else:
+            self._read_soon(reading.provider)
+
+    def _has_settled(self, account: str, reading: Reading) -> bool:
+        balance, now_s = reading.balance, self._clock()
+        says = (balance.free_msats, balance.reserved_msats, balance.spent_msats)
+        if self._said.get(account, (None, 0.0))[0] != says:
+            self._said[account] = (says, now_s)
+        return now_s - self._said[account][1] >= self._settles_s
 
     async def run(self) -> None:
         """Book readings as they come, and ask for more while something is open."""

@@ -13,11 +13,15 @@ from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.bookkeeping import Bookkeeping
 from arbstr.runtime.composition import Composition
 
+SETTLES_S = 1.5  # rows are written within half a second, unless a client is slow to take its answer
+
 
 def keep_books(
-    current: Callable[[], Composition], ledger: LedgerWriter, budgets: Budgets, bus: EventBus
+    current: Callable[[], Composition], ledger: LedgerWriter, budgets: Budgets, bus: EventBus, *, shared: bool = False
 ) -> Bookkeeping:
     """Return the bookkeeping of the `current` composition's accounts; it is to get each reading of a balance.
+
+    `shared`: other instances enter rows into the ledger, of requests at the same accounts.
 
     Budgets do not count what is unexplained: else a node's mere word would refuse requests at all others.
     """
@@ -40,4 +44,5 @@ def keep_books(
         publish=bus.publish,
         clock=time.monotonic,
         now_ms=wall_ms,
+        settles_s=SETTLES_S if shared else 0.0,
     )

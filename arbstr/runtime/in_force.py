@@ -28,7 +28,13 @@ class InForce:
         self._lasting = lasting
         self.composition = compose(settings, lasting)
         self._listener: Listener | None = None
-        self._books = keep_books(lambda: self.composition, lasting.ledger, lasting.budgets, lasting.bus)
+        self._books = keep_books(
+            lambda: self.composition,
+            lasting.ledger,
+            lasting.budgets,
+            lasting.bus,
+            shared=lasting.sharing is not None,
+        )
         changes = lasting.bus.subscribe(1, [ProviderHealthChanged])
         self._memory = StatePersistence(
             lasting.ledger, lambda: self.composition, lasting.sessions, changes, lasting.sharing

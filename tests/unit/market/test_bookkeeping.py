@@ -23,6 +23,7 @@ from arbstr.market.balances import Reading
 from arbstr.market.bookkeeping import Bookkeeping
 from arbstr.redaction import Secret
 from arbstr.types import Balance, Doubt
+from tests.support.clock import Clock
 from tests.support.engine_builders import provider
 from tests.support.ledger_builders import NOON, read, record
 
@@ -36,8 +37,9 @@ LATER = NOON + 60_000
 class Books:
     """Bookkeeping of one key that two providers share, and what it has done."""
 
-    def __init__(self, writer: LedgerWriter) -> None:
+    def __init__(self, writer: LedgerWriter, settles_s: float = 0.0) -> None:
         self.writer = writer
+        self.clock = Clock()
         self.accounts = Accounts(NODES)
         self.amended: list[Amendment] = []
         self.events: list[Event] = []
@@ -49,8 +51,9 @@ class Books:
             read_soon=self.asked.append,
             amended=self.amended.append,
             publish=self.events.append,
-            clock=lambda: 0.0,
+            clock=self.clock,
             now_ms=lambda: LATER,
+            settles_s=settles_s,
             sleep=self._sleep,
         )
         self.fault: Exception | None = None
@@ -91,10 +94,10 @@ async def turns() -> None:
 
 
 @asynccontextmanager
-async def keeping(path: Path) -> AsyncIterator[Books]:
+async def keeping(path: Path, settles_s: float = 0.0) -> AsyncIterator[Books]:
     writer = LedgerWriter(path)
     await writer.start()
-    books = Books(writer)
+    books = Books(writer, settles_s)
     await books.bookkeeping.start()
     running = asyncio.create_task(books.bookkeeping.run())
     yield books
@@ -194,3 +197,17 @@ async def test_a_key_that_the_node_refuses_tells_nothing(path: Path) -> None:
         books.bookkeeping.put(Reading("unknown", Balance(), Balance("known", 1, 0, 0, read_at_ms=LATER), False))
         await turns()
         assert books.changes == changes
+
+
+async def test_where_others_use_the_key_too_a_node_has_to_have_said_the_same_for_a_while(path: Path) -> None:
+    async with keeping(path, settles_s=1.5) as books:
+        for spent, after_s in ((5000, 0.0), (5000, 1.0), (6000, 1.0), (6000, 1.4)):
+            books.clock.now += after_s
+            balance = Balance("known", 100_000 - spent, 0, spent, read_at_ms=LATER)
+            books.bookkeeping.put(Reading("one", Balance(), balance, under_way=False))
+            await turns()
+        assert books.changes == 1  # of the start
+        assert books.asked == ["one"] * 4  # so that it is known soon
+        books.clock.now += 0.2
+        await books.read(6000)
+        assert books.changes == 2
