@@ -178,7 +178,8 @@ class _Lister:
         return _found(self._view, "requests", condition, sort, by, limit, offset)
 
     def _walks(self, depth: int) -> bool:
-        everything = counted(self._view, Filter()).total
+        window = Filter(since_ms=self._start, until_ms=self._end - 1)
+        everything = counted(self._view, window if self._view.dialect.by_months else Filter()).total
         matching = max(self.counts.total, 1)
         return depth * everything < matching * matching * _GATHERED
 

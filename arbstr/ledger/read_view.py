@@ -115,7 +115,7 @@ class ReadTransaction:
 
     def _having_id(self, wanted: Condition, where: Filter) -> Condition:
         """Return the condition that a row's request id is among those meant; ids are searched once a query."""
-        if not self.dialect.by_request_id:  # months that are not meant can be left out
+        if self.dialect.by_months:
             wanted = both(filters.within(*self.listed(where)), wanted)
         search = f"SELECT id FROM requests {self.dialect.by_request_id} WHERE {wanted.sql}"
         if wanted not in self._found_ids:
