@@ -80,7 +80,7 @@ def _badge(said: str, role: Role) -> Line:
 def _most_said(wrong: Sequence[Trouble], width: int) -> list[Part]:
     """Return as many troubles as there is room for, none of them in part, and the number of the others.
 
-    Details of the gravest go before nearly everything else in the bar, those of the others before what is usual.
+    Details of a single one go before nearly all else in the bar, those of several after how many providers serve.
     """
     for many in range(len(wrong), -1, -1):
         heads = [(*each.head, *each.end) for each in wrong[:many]]
@@ -90,7 +90,7 @@ def _most_said(wrong: Sequence[Trouble], width: int) -> list[Part]:
             break
     parts: list[Part] = []
     for rank, each in enumerate(wrong[:many]):
-        parts += [(each.head, 0), (each.more, 6 + min(rank, 9) if rank else 2), (each.end, 0)]
+        parts += [(each.head, 0), (each.more, 2 if len(wrong) == 1 else 6 + min(rank, 9)), (each.end, 0)]
     return [*parts, (more, 0)]
 
 

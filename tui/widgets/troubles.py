@@ -16,7 +16,7 @@ from tui.render.layout import EMPTY, Line
 from tui.widgets.budget_pace import budget_share, tightest
 from tui.widgets.provider_health import runway_of
 
-SPENT = 0.99  # of a budget: one of which less is spent refuses because a request would not fit
+SPENT = 0.98  # of a budget: one of which less is spent refuses because a request would not fit
 _NAME = 20  # characters of a name: several troubles have to fit
 _NAMES = 28  # characters that names in a row may take
 

@@ -120,6 +120,12 @@ def test_where_no_provider_serves_that_is_the_gravest_trouble(width: int) -> Non
     assert "good" not in {role for _, role in line}
 
 
+def test_how_many_providers_serve_goes_before_the_details_of_several_troubles() -> None:
+    view = replace(ViewModel(FakeSource().snapshot()).view(NOON), refusing=(HOURLY,), config_problem="it is wrong")
+    assert "4 serving  hour budget spent   config refused " in top(view, 70)
+    assert "4 serving  hour budget spent, refusing until 14:32   config refused " in top(view, 100)
+
+
 def test_names_in_a_row_are_counted_where_they_are_long() -> None:
     source = FakeSource()
     names = ["a-provider-with-a-name", "another-provider", "and-one-more"]
