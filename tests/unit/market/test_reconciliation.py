@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -365,16 +366,16 @@ def test_whatever_happens_the_ledger_is_what_the_node_took(
         assert rows + unexplained == world.taken + beta
         assert number(world, "SELECT MIN(cost_sats) FROM requests") >= 0
         assert number(world, "SELECT COUNT(*) FROM doubts") == 0
-        reader = ReadConnection(world.path, exact=0)
-        whole = reader.stats(Filter()).overall
+        with closing(ReadConnection(world.path, exact=0)) as reader:
+            whole = reader.stats(Filter()).overall
         assert whole.cost_msats == world.taken + beta
         assert whole.unexplained_msats == unexplained
         assert whole.total == number(world, "SELECT COUNT(*) FROM requests")
-        by_rows = ReadConnection(world.path).stats(Filter()).overall
+        with closing(ReadConnection(world.path)) as reader:
+            by_rows = reader.stats(Filter()).overall
         assert (by_rows.saved_vs_median_msats, by_rows.saved_vs_dearest_msats, by_rows.list_cost_msats) == (
             whole.saved_vs_median_msats, whole.saved_vs_dearest_msats, whole.list_cost_msats,
         )  # fmt: skip
-        reader.close()
 
 
 async def test_a_node_whose_figures_are_absurd_leaves_a_ledger_that_can_be_read(tmp_path: Path) -> None:
