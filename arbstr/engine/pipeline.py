@@ -47,14 +47,7 @@ from arbstr.errors import (
     InvalidRequest,
     ShuttingDown,
 )
-from arbstr.events import (
-    AttemptFailed,
-    AttemptStarted,
-    FirstByte,
-    RequestFinished,
-    RequestReceived,
-    RouteChosen,
-)
+from arbstr.events import AttemptFailed, AttemptStarted, FirstByte, RequestFinished, RequestReceived, RouteChosen
 from arbstr.types import Candidate, InferenceRequest
 
 logger = logging.getLogger(__name__)
@@ -300,17 +293,9 @@ class Engine:
         attempt = context.attempt_failed(error, again=wait_s is not None)
         if not context.spend.may_have_cost:
             self._accounts.leave(attempt.provider, context.request_id)
-        self._bus.publish(
-            AttemptFailed(
-                context.request_id,
-                attempt.provider,
-                error.kind,
-                error.status,
-                attempt.message,
-                attempt.duration_ms,
-                None if wait_s is None else int(wait_s * 1000),
-            )
-        )
+        wait_ms = None if wait_s is None else int(wait_s * 1000)
+        reason = (error.kind, error.status, attempt.message)
+        self._bus.publish(AttemptFailed(context.request_id, attempt.provider, *reason, attempt.duration_ms, wait_ms))
 
     def _all_failed(self, context: RequestContext) -> ApiError:
         names = [candidate.provider for candidate in context.routing.candidates] if context.routing else []

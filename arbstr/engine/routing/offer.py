@@ -261,5 +261,5 @@ def _note(ratio: float, extra: float, success: float) -> str:
     elif ratio != 1.0:
         notes.append(f"charges {ratio:.2f} times what its rates say")
     if success != 1.0:
-        notes.append(f"answers {success:.0%} of requests")
+        notes.append(f"answers {100 * success:.0f} % of requests")
     return "; ".join(notes)

@@ -462,7 +462,7 @@ def test_a_provider_that_often_fails_is_dearer_than_it_looks() -> None:
         succeed(chosen, "ten")
     routing = chosen.route(chat())
     assert order(routing) == ["twelve", "ten"]
-    assert "answers 58% of requests" in routing.candidates[1].note
+    assert "answers 58 % of requests" in routing.candidates[1].note
 
 
 def test_one_failure_does_not_move_a_provider_behind_the_others() -> None:
