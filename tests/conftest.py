@@ -27,7 +27,7 @@ UNCOVERED = {
     "test_widths.py",
     "test_wild_input.py",
 }
-SAMPLED = {"integration": 2, "screens": 3}  # where the coverage counts only each so many-th test
+SAMPLED = {"screens": 3}  # where the coverage counts only each so many-th test
 
 settings.register_profile(
     "arbstr",
@@ -40,8 +40,8 @@ settings.load_profile("arbstr")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out of the coverage what runs much that others cover: properties, all but the first parameters, and most of
-    whole dashboards and whole arbstrs.
+    """Leave out of the coverage what runs much that others cover: properties, all but the first parameters, and most
+    of whole dashboards.
     """
     seen, numbers = set(), {part: count() for part in SAMPLED}
     for item in items:
