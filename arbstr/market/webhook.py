@@ -23,6 +23,8 @@ TRIES = 6
 FIRST_PAUSE_S = 1.0  # doubled after each further try
 PATIENCE_S = 10.0  # for an answer
 
+Claim = Callable[[], Awaitable[bool]]  # whether an alert is to be posted from here; another instance may do so
+
 
 class Webhook:
     """The address that alerts are posted to. With a `secret`, `X-Arbstr-Signature` has the HMAC of the body."""
@@ -41,19 +43,20 @@ class Webhook:
         self._transport = transport
         self._redactor = redactor
         self._sleep = sleep
-        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[tuple[bytes, Claim | None]] = deque(maxlen=MOST_WAITING)
         self._arrival = asyncio.Event()
+        self._is_failing = False  # then it leaves no other instance without an alert by claiming it
 
     def take_over(self, before: Webhook) -> None:
         """Post what an earlier webhook has not posted yet."""
         self._waiting, self._arrival = before._waiting, before._arrival
 
-    def put(self, document: dict[str, Any]) -> None:
-        """Queue an alert; the oldest is dropped if there are too many."""
+    def put(self, document: dict[str, Any], claim: Claim | None = None) -> None:
+        """Queue an alert; the oldest is dropped if there are too many. It is posted if its `claim` says so then."""
         if len(self._waiting) == MOST_WAITING:
             logger.warning("alerts: more than %d wait for the webhook; the oldest is dropped", MOST_WAITING)
         text = self._redactor.text(json.dumps(document, ensure_ascii=False, allow_nan=False))
-        self._waiting.append(text.encode())
+        self._waiting.append((text.encode(), claim))
         self._arrival.set()
 
     async def run(self) -> None:
@@ -61,11 +64,12 @@ class Webhook:
         while True:
             self._arrival.clear()
             while self._waiting:
-                body = self._waiting.popleft()
+                body, claim = alert = self._waiting.popleft()
                 try:
-                    await self._deliver(body)
+                    if self._is_failing or claim is None or await claim():
+                        await self._deliver(body)
                 except asyncio.CancelledError:  # another webhook may take over
-                    self._waiting.appendleft(body)
+                    self._waiting.appendleft(alert)
                     self._arrival.set()
                     raise
             await self._arrival.wait()
@@ -75,6 +79,7 @@ class Webhook:
             if tries:
                 await self._sleep(FIRST_PAUSE_S * 2.0 ** (tries - 1))
             problem = await self._post(body)
+            self._is_failing = problem is not None
             if problem is None:
                 return
         logger.warning("alerts: the webhook did not take one in %d tries: %s", TRIES, problem)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import httpx
 
 from arbstr.bus import EventBus
@@ -13,6 +16,9 @@ from arbstr.market.webhook import Webhook
 from arbstr.monitoring.alerts import Alerts, document
 from arbstr.redaction import Redactor, Secret
 
+if TYPE_CHECKING:
+    from arbstr.runtime.sharing import Sharing
+
 
 def watch_for_alerts(bus: EventBus, budgets: Budgets) -> Alerts:
     """Return the alerts, which hear of what happens from now on."""
@@ -22,11 +28,17 @@ def watch_for_alerts(bus: EventBus, budgets: Budgets) -> Alerts:
 
 
 class WebhookAlerts:
-    """Posts alerts to a webhook."""
+    """Posts alerts to a webhook; with `sharing`, those of what is shared for other instances too, or they for this."""
 
     def __init__(
-        self, settings: Settings, url: Secret, transport: httpx.AsyncBaseTransport, redactor: Redactor
+        self,
+        settings: Settings,
+        url: Secret,
+        transport: httpx.AsyncBaseTransport,
+        redactor: Redactor,
+        sharing: Sharing | None = None,
     ) -> None:
+        self._sharing = sharing
         self._webhook = Webhook(url, settings.secret, transport, redactor)
 
     @classmethod
@@ -36,11 +48,12 @@ class WebhookAlerts:
         transport: httpx.AsyncBaseTransport,
         redactor: Redactor,
         before: WebhookAlerts | None = None,
+        sharing: Sharing | None = None,
     ) -> WebhookAlerts | None:
         """Return what posts alerts, those that the one `before` has not posted yet first; None without a webhook."""
         if settings.webhook is None:
             return None
-        alerts = cls(settings, settings.webhook, transport, redactor)
+        alerts = cls(settings, settings.webhook, transport, redactor, sharing)
         if before is not None:
             alerts.take_over(before)
         return alerts
@@ -59,8 +72,13 @@ class WebhookAlerts:
 
     def put(self, event: Event) -> None:
         """Handle an event."""
-        if isinstance(event, AlertRaised):
+        if not isinstance(event, AlertRaised):
+            return
+        if self._sharing is None:
             self._webhook.put(document(event.alert))
+        else:
+            alert = {**document(event.alert), "instance": self._sharing.name}
+            self._webhook.put(alert, partial(self._sharing.alerts.claim, event.alert))
 
     async def run(self) -> None:
         """Post the alerts; the owner cancels it."""

@@ -174,7 +174,7 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
         balances.take_over(before.balances)
         upstream.take_over(before.upstream)
     webhook = WebhookAlerts.for_settings(
-        config.alerts, lasting.transport, lasting.redactor, before.webhook if before else None
+        config.alerts, lasting.transport, lasting.redactor, before.webhook if before else None, lasting.sharing
     )
     traces = _traces(config, lasting, before)
     engine = _engine(config, lasting, accounts, health, router, upstream, balances)

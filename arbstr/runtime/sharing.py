@@ -22,6 +22,7 @@ from arbstr.monitoring.source import InstanceStatus
 from arbstr.places import PostgresPlace
 from arbstr.runtime.background import run_in_background
 from arbstr.runtime.composition import Composition
+from arbstr.sharing.alerts import SharedAlerts
 from arbstr.sharing.breakers import SharedBreakers, SharedCooldowns
 from arbstr.sharing.exchange import Exchange
 from arbstr.sharing.instances import SharedInstances
@@ -52,12 +53,19 @@ class Sharing:
         self._cooldowns = SharedCooldowns(current, digests, clock, wake)
         self._prices = SharedPrices(current, digests, clock, wake)
         self._balances = SharedBalances(current, digests, clock, wake, wall_ms)
-        self._instances = SharedInstances(instance, partial(_describe, current, source, admission), clock, wall_ms)
+        self._describe = partial(_describe, current, source, admission)
+        self._instances = SharedInstances(instance, self._describe, clock, wall_ms)
         self._learning = SharedLearning(lambda: current().router.learner, instance, clock)
         self._exchange.parts += [self._instances, self._breakers, self._cooldowns, self._prices, self._balances]
         self._exchange.jobs.append(self._learning.sync)
         self.instances = self._instances.statuses
+        self.alerts = SharedAlerts(current, self._exchange, instance, digests, wall_ms)
         bus.attach(self._breakers, [ProviderHealthChanged])
+
+    @property
+    def name(self) -> str:
+        """The name of this instance."""
+        return self._describe().name
 
     def loaded(self, learned: LearnedState) -> None:
         """Note what was learned before, which has been restored."""

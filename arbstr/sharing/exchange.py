@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeVar
@@ -74,6 +75,7 @@ class Exchange:
         self._sleep = sleep
         self.parts: list[Part] = []
         self.jobs: list[Callable[[Channel], Awaitable[None]]] = []
+        self._errands: deque[Callable[[Channel], Awaitable[None]]] = deque()
         self._woken = asyncio.Event()
         self._synced = asyncio.Event()
         self._known: dict[tuple[str, str], int] = {}
@@ -84,6 +86,11 @@ class Exchange:
     def wake(self) -> None:
         """Note that a part has something to share."""
         self._woken.set()
+
+    def run_errand(self, errand: Callable[[Channel], Awaitable[None]]) -> None:
+        """Have this done once, soon: it waits while there is no connection, and is lost with one."""
+        self._errands.append(errand)
+        self.wake()
 
     async def synced(self, patience_s: float) -> None:
         """Wait until everything was exchanged once, or that long."""
@@ -136,6 +143,8 @@ class Exchange:
                 await self._resync(channel, connected=connected)
                 due_s, connected = self._clock() + RESYNC_S, False
             await self._send(channel)
+            while self._errands:
+                await self._do(self._errands.popleft(), channel)
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, due_s - self._clock())):
                     await channel.wait(self._woken)

@@ -22,6 +22,13 @@ _PUT = (
     "changed_at = excluded.changed_at, expires_at = excluded.expires_at, version = nextval('changes') "
     "WHERE shared.changed_at <= excluded.changed_at"
 )
+_CLAIM = (
+    "INSERT INTO shared (kind, key, value, instance, changed_at, expires_at) "
+    "VALUES (?, ?, 'null', ?, clock_timestamp(), clock_timestamp() + make_interval(secs => ?::float8)) "
+    "ON CONFLICT (kind, key) DO UPDATE SET instance = excluded.instance, changed_at = excluded.changed_at, "
+    "expires_at = excluded.expires_at, version = nextval('changes') "
+    "WHERE shared.instance = excluded.instance OR shared.expires_at <= clock_timestamp() RETURNING 1"
+)
 _CHANGED = (
     "SELECT shared.kind, shared.key, value, instance, "
     "EXTRACT(EPOCH FROM clock_timestamp() - changed_at)::float8, "
@@ -62,6 +69,11 @@ def put(db: Statements, changes: Sequence[Change], instance: str) -> None:
     """In a transaction: share values, each unless a later one is there."""
     for one in sorted(changes):  # always in one order, so that none waits for another
         db.execute(_PUT, (one.kind, one.key, one.value, instance, one.age_s, one.left_s))
+
+
+def claim(db: Statements, kind: str, key: str, instance: str, for_s: float) -> bool:
+    """Claim something for a time; return whether it is the instance's: no other has claimed it and holds it still."""
+    return db.execute(_CLAIM, (kind, key, instance, for_s)).fetchone() is not None
 
 
 def changed(db: Statements, known: Versions) -> list[Found]:

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -17,17 +17,19 @@ import pytest
 
 from arbstr import __version__
 from arbstr.engine.routing import policy
-from arbstr.events import ProviderHealthChanged
+from arbstr.events import Alert, AlertRaised, ProviderHealthChanged
 from arbstr.ledger.postgres import shared_states
 from arbstr.monitoring.remote_source import remote_source
 from arbstr.places import PostgresPlace
 from arbstr.runtime import process
-from arbstr.sharing import exchange
+from arbstr.sharing import exchange, leases
+from arbstr.sharing.alerts import SharedAlerts
+from tests.integration.test_alerts import hook
 from tests.support.harness import Arbstr, ProxyHarness
 from tests.support.ledgers import PostgresLedgers
 from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.postgres import PostgresServer
-from tests.support.provider import MODEL, completion, error_reply, json_reply
+from tests.support.provider import MODEL, completion, error_reply, json_reply, reply
 
 OK = json_reply(completion("Hello"))
 FAILS = error_reply(500)
@@ -79,6 +81,19 @@ def balance(arbstr: Arbstr, provider: str = "alpha") -> int | None:
     return None if found is None else found.free_msats
 
 
+def here(arbstr: Arbstr) -> str:
+    return arbstr.source.instances()[0].name
+
+
+def raised(arbstr: Arbstr) -> list[str]:
+    return [event.alert.kind for event in arbstr.events if isinstance(event, AlertRaised)]
+
+
+def is_away(arbstr: Arbstr) -> bool:
+    sharing = arbstr.proxy._lasting.sharing
+    return sharing is not None and sharing._exchange.problem is not None
+
+
 def reasons(arbstr: Arbstr) -> list[str]:
     return [event.reason for event in arbstr.events if isinstance(event, ProviderHealthChanged)]
 
@@ -101,6 +116,44 @@ async def test_a_breaker_that_one_opens_is_open_in_the_others_and_closes_in_all(
     assert (await other.chat()).headers["X-Arbstr-Provider"] == "beta"
     other.source.close_breaker("alpha")
     await until(lambda: state(one) == state(other) == "closed")
+
+
+async def test_what_all_hear_of_is_posted_once_and_by_each_without_the_ledger(
+    instances: Instances, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_IDLE_S", 0.2)
+    answers: list[bool] = []
+    claim = SharedAlerts.claim
+
+    async def noted(self: SharedAlerts, alert: Alert) -> bool:
+        answers.append(await claim(self, alert))
+        return answers[-1]
+
+    monkeypatch.setattr(SharedAlerts, "claim", noted)
+    first = await instances.configured()
+    taker, alerts = await hook(first, reply(b"", status=200))
+    charged = {**completion(), "cost": {"total_msats": 1000}}
+    await first.add_provider("alpha", json_reply(charged), FAILS, input_rate=0, output_rate=0, base_fee=1)
+    sections = {"alerts": {**alerts, "budget_percent": (10,)}, "budget": {"max_sats_per_month": 10}}
+    one, other = await pair(instances, **sections, breaker=BREAKS, retry={"max_retries": 0})
+    assert (await one.chat()).status == 200
+    await until(lambda: raised(one) == raised(other) == ["budget"])
+    await one.chat()
+    await until(lambda: raised(one) == raised(other) == ["budget", "provider_down"])
+    await until(lambda: len(answers) == 4)
+    assert sorted(answers) == [False, False, True, True]
+    await until(lambda: len(taker.requests) == 2)
+    assert sorted(each.json["alert"] for each in taker.requests) == ["budget", "provider_down"]
+    assert {each.json["instance"] for each in taker.requests} <= {here(one), here(other)}
+    server.crash()
+    try:
+        for arbstr in (one, other):
+            await until(partial(is_away, arbstr))
+            arbstr.proxy._lasting.bus.publish(AlertRaised(Alert("balance", "alpha", 1, hours=2.0, msats=9)))
+        await until(lambda: len(taker.requests) == 4)
+    finally:
+        server.start()
+    assert {each.json["instance"] for each in taker.requests[2:]} == {here(one), here(other)}
 
 
 async def test_each_shows_all_of_them_and_who_has_ended(instances: Instances) -> None:

@@ -53,6 +53,35 @@ async def test_of_a_crowd_the_latest_are_posted_in_order() -> None:
     assert [json.loads(body)["number"] for body in hook.bodies] == list(range(20, MOST_WAITING + 20))
 
 
+async def test_what_another_instance_posts_is_not_posted() -> None:
+    async def others() -> bool:
+        return False
+
+    async def ours() -> bool:
+        return True
+
+    hook = Hook(204)
+    hook.webhook.put({"number": 1}, others)
+    hook.webhook.put({"number": 2}, ours)
+    await hook.runs(1)
+    assert [json.loads(body)["number"] for body in hook.bodies] == [2]
+
+
+async def test_who_does_not_reach_the_webhook_claims_nothing_from_others() -> None:
+    claimed = []
+
+    async def claim() -> bool:
+        claimed.append(True)
+        return True
+
+    hook = Hook(503)
+    for number in range(2):
+        hook.webhook.put({"number": number}, claim)
+    await hook.runs(2 * TRIES)
+    assert len(hook.bodies) == 2 * TRIES
+    assert len(claimed) == 1
+
+
 async def test_an_alert_that_is_not_taken_is_given_up_after_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:
     hook = Hook(404)
     hook.webhook.put({"number": 1})
