@@ -62,14 +62,17 @@ class Slice:
     def ask(self, at: float, *, retired: bool) -> Ask:
         """Return what to ask for; what is held beyond that is given back now, before another may get it.
 
-        `retired`: the cap is no more.
+        Who needs it meanwhile waits for the answer. `retired`: the cap is no more.
         """
         self._rate(at)
         used = self.used
         need = used if retired else used + self.waiting
         extra = 0 if retired else self._extra
         spare, instances = (0, 1) if self.lease is None else (self.lease.spare_msats, self.lease.instances)
-        self._hold(max(used, min(self.granted, need + share(extra, spare, instances))))
+        held = max(used, min(self.granted, need + share(extra, spare, instances)))
+        if self.span is not None and held < self.granted:
+            self.span.may_grow = True
+        self._hold(held)
         cap = None if retired else self.cap.limit
         return Ask(self.period, self.granted, need, extra, cap, returns=self._returns)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -11,11 +12,12 @@ from arbstr.config.clients import ClientSettings, digest_of
 from arbstr.config.schema import Config
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
-from arbstr.ledger.leases import HELD_S, KEPT_S
+from arbstr.ledger.leases import HELD_S, KEPT_S, Ask, Leases
 from arbstr.sharing.slice import HORIZON_S
 from tests.support.clock import Clock
 from tests.support.instances import Spender, capped
 from tests.support.lease_bank import BankStore, LeaseBank, at_once
+from tests.support.patience import PATIENCE_S
 
 NOON_S = datetime(2024, 2, 28, 12, tzinfo=UTC).timestamp()
 AWAY = "The ledger db can't be used: it is away."
@@ -49,6 +51,20 @@ class Sharer(Spender):
     def renew(self, times: int = 1) -> None:
         for _ in range(times):
             at_once(self.leased.renew_now())
+
+    def answers_when(self) -> tuple[asyncio.Event, asyncio.Event]:
+        """Hold answers back; return what happens when they are asked for, and what has them sent."""
+        asked, answered = asyncio.Event(), asyncio.Event()
+        renew = self.store.renew
+
+        async def slow(asks: Sequence[Ask]) -> Leases:
+            answer = await renew(asks)
+            asked.set()
+            await answered.wait()
+            return answer
+
+        self.store.renew = slow  # type: ignore[method-assign]
+        return asked, answered
 
     @property
     def held(self) -> int:
@@ -150,15 +166,7 @@ def test_ten_minutes_without_an_answer_and_nothing_is_held(sharers: Sharers, cap
 
 async def test_the_ten_minutes_are_counted_from_the_ask_not_from_its_answer(sharers: Sharers) -> None:
     one = sharers.one()
-    answered = asyncio.Event()
-    renew = one.store.renew
-
-    async def slow(asks):  # type: ignore[no-untyped-def]  # as BankStore.renew
-        answer = await renew(asks)
-        await answered.wait()
-        return answer
-
-    one.store.renew = slow  # type: ignore[method-assign]
+    _, answered = one.answers_when()
     asking = asyncio.create_task(one.leased.renew_now())
     await asyncio.sleep(0)
     sharers.clock.now += HELD_S - 1
@@ -217,6 +225,27 @@ async def test_a_request_waits_for_more_than_is_held(sharers: Sharers) -> None:
     assert not await one.spend(10_001)
     assert one.status.refused
     assert await one.spend(10_000)
+    running.cancel()
+
+
+async def test_what_an_ask_gives_back_is_waited_for_until_the_answer_says_who_has_it(
+    sharers: Sharers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arbstr.engine.budget._MORE_WITHIN_S", PATIENCE_S)
+    one = sharers.one()
+    running = asyncio.create_task(one.leased.run())
+    assert await one.spend(90_000)
+    assert not await one.spend(10_001)
+    assert one.held == 10_000  # all that is left, and none of it is needed now
+    asked, answered = one.answers_when()
+    one.leased._wake.set()
+    sharers.clock.now += 10
+    await asked.wait()
+    assert one.held == 0
+    spending = asyncio.create_task(one.spend(10_000))
+    await asyncio.sleep(0)
+    answered.set()
+    assert await spending
     running.cancel()
 
 
