@@ -8,5 +8,6 @@ for the values: each part takes only those that it understands, and none lets an
 A *part* shares values of one *kind*: breakers, cool-downs, prices, balances, and that the instance lives. What was
 learned is no value of one instance's: `learning` adds to what all know.
 
-Budgets are shared by `leases`: each instance holds slices of them, which the ledger's writer renews.
+Of the alerts that all raise `alerts` has one instance post each. Budgets are shared by `leases`: each instance holds
+slices of them, which the ledger's writer renews.
 """

@@ -19,6 +19,7 @@ from arbstr import __version__
 from arbstr.engine.routing import policy
 from arbstr.events import Alert, AlertRaised, ProviderHealthChanged
 from arbstr.ledger.postgres import shared_states
+from arbstr.ledger.postgres.channel import PostgresChannel
 from arbstr.monitoring.remote_source import remote_source
 from arbstr.places import PostgresPlace
 from arbstr.runtime import process
@@ -154,6 +155,23 @@ async def test_what_all_hear_of_is_posted_once_and_by_each_without_the_ledger(
     finally:
         server.start()
     assert {each.json["instance"] for each in taker.requests[2:]} == {here(one), here(other)}
+
+
+async def test_a_claim_is_kept_until_it_ends_and_renewed_by_who_holds_it(instances: Instances) -> None:
+    await (await instances.configured()).start()  # which makes the tables
+    channel = await PostgresChannel.open(instances.place)
+
+    async def claims(instance: str, for_s: float) -> bool:
+        return await channel.do(lambda db: shared_states.claim(db, "alert", "a", instance, for_s))
+
+    try:
+        assert await claims("one", 3600.0)
+        assert not await claims("other", 3600.0)
+        assert await claims("one", 0.0)
+        assert await claims("other", 3600.0)
+        assert not await claims("one", 3600.0)
+    finally:
+        await channel.close()
 
 
 async def test_each_shows_all_of_them_and_who_has_ended(instances: Instances) -> None:

@@ -298,6 +298,23 @@ async def test_a_job_that_fails_stops_nothing(ledger: Ledger, caplog: pytest.Log
     assert "an exchange with other instances failed" in caplog.text
 
 
+async def test_an_errand_waits_for_the_connection_and_is_done_once(ledger: Ledger) -> None:
+    done: list[object] = []
+
+    async def errand(channel: object) -> None:
+        done.append(channel)
+        raise ValueError("and what fails stops nothing")
+
+    ledger.away = True
+    async with running(ledger) as run:
+        await run.until(lambda: run.exchange.problem is not None)
+        run.exchange.run_errand(errand)
+        ledger.away = False
+        await run.until(lambda: bool(done))
+        await run.hears(payload())
+    assert done == ledger.channels[:1]
+
+
 async def test_what_others_have_shared_is_read_again_after_a_connection_was_lost(ledger: Ledger) -> None:
     async with running(ledger) as run:
         ledger.values["number", "x"] = theirs = Found("number", "x", "1", "them", 0.0, 9.0, 5)
