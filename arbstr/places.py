@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from arbstr.redaction import REDACTED, Secret
 
 SCHEMES = ("postgresql", "postgres")
+_FORM = "write postgresql://user:password@host:5432/name, with %40 for @, %2F for / and %23 for # in the password"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/\s]*)(:[0-9]*)?")
 
 
@@ -29,12 +30,13 @@ class PostgresPlace:
         """Return the place of a URL. Raises ValueError, never repeating it, if it is none."""
         try:
             parts = urlsplit(url)
-            hosts = parts.netloc.rpartition("@")[2].split(",")  # of which the first that answers is taken
+            # All after the first @ is hosts to PostgreSQL's library, which names them in its errors.
+            hosts = (parts.netloc.partition("@")[2] or parts.netloc.rstrip("@")).split(",")
             valid = parts.scheme in SCHEMES and parts.path.strip("/") != "" and all(map(_HOST.fullmatch, hosts))
         except ValueError:
             valid = False
         if not valid:
-            raise ValueError("is not a URL of a database; write postgresql://user:password@host:5432/name")
+            raise ValueError(f"is not a URL of a database; {_FORM}")
         return cls(Secret(url), local)
 
     def __str__(self) -> str:

@@ -31,12 +31,16 @@ def test_a_place_is_shown_by_host_and_name(url: str, shown: str) -> None:
         "postgresql://u:hunter2@h/",
         "postgresql://u:hunter2@h:a/d",
         "postgresql://u:hunter2@[::1/d",
+        "postgresql://u:a@hunter2@h/d",  # of which PostgreSQL's library would take "hunter2@h" for the host, and say so
+        "postgresql://u:a/hunter2@h/d",
+        "postgresql://u:a#hunter2@h/d",
     ],
 )
 def test_what_is_no_database_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="is not a URL of a database") as caught:
         PostgresPlace.at(url, HERE)
     assert "hunter2" not in str(caught.value)
+    assert "%40 for @" in str(caught.value)
 
 
 @pytest.mark.parametrize(
