@@ -31,7 +31,8 @@ class PostgresPlace:
         try:
             parts = urlsplit(url)
             # All after the first @ is hosts to PostgreSQL's library, which names them in its errors.
-            hosts = (parts.netloc.partition("@")[2] or parts.netloc.rstrip("@")).split(",")
+            user, at, rest = parts.netloc.partition("@")
+            hosts = (rest if at else user).split(",")
             valid = parts.scheme in SCHEMES and parts.path.strip("/") != "" and all(map(_HOST.fullmatch, hosts))
         except ValueError:
             valid = False

@@ -16,6 +16,7 @@ HERE = Path("arbstr.db")
         ("postgres://u@db.lan:5433/sats?sslmode=require", "postgresql://db.lan:5433/sats"),
         ("postgresql://u:hunter2@[::1]:5432/my%20sats", "postgresql://[::1]:5432/my sats"),
         ("postgresql://u:hunter2@a.lan:1,b.lan:2/sats", "postgresql://a.lan:1,b.lan:2/sats"),
+        ("postgresql://u:hunter2@/sats?host=/run/postgresql", "postgresql:///run/postgresql/sats"),
         ("postgresql:///sats?host=/run/postgresql&password=hunter2", "postgresql:///run/postgresql/sats"),
     ],
 )
