@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from arbstr.errors import LedgerUnavailable
@@ -42,12 +42,14 @@ class PostgresChannel:
                 raise
             return db
 
+        opening = threads.submit(connect)
         try:
-            db = await asyncio.get_running_loop().run_in_executor(threads, connect)
+            db = await asyncio.wrap_future(opening)
         except DatabaseError as error:
             threads.shutdown(wait=False)
             raise LedgerUnavailable(explain(place, error)) from None  # the error's own text is not redacted
         except BaseException:
+            opening.add_done_callback(_close_unused)  # cancelled: its thread may be connecting still
             threads.shutdown(wait=False)
             raise
         return cls(place, db, threads)
@@ -89,3 +91,9 @@ class PostgresChannel:
         except asyncio.CancelledError:
             self._db.abort()  # else its thread would outlive what waits for it
             raise
+
+
+def _close_unused(opening: Future[PostgresConnection]) -> None:
+    """Close a connection that nobody waits for any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
