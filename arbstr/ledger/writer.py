@@ -1,8 +1,8 @@
 """The ledger as the engine sees it: a request's row is queued at once, and written soon.
 
 Rows wait in memory, at most `BATCH_S`, and go to the database in batches. While it can't be written they wait longer,
-up to `MOST_WAITING` of them, the older half of them in files beside it; the engine never notices. What waits at the
-end goes into such files too, and comes back at the next start.
+up to `MOST_WAITING` of them, the older half of them in files beside it, and after some seconds all of them; the engine
+never notices. What waits at the end goes into such files too, and comes back at the next start.
 """
 
 from __future__ import annotations
@@ -187,8 +187,9 @@ class LedgerWriter:
         return kept
 
     async def _make_room(self) -> None:
-        """Put the oldest finished rows aside when half of the room in memory is taken."""
-        too_many = len(self._waiting) - MOST_WAITING // 2
+        """Put finished rows aside: the oldest when half of the room is taken, all when it is away for long."""
+        away_long = self._retry_s >= _LONGEST_RETRY_S and self._close_by is None  # a kill would lose what waits here
+        too_many = len(self._waiting) - (0 if away_long else MOST_WAITING // 2)
         if too_many <= 0:
             return
         oldest = {key: pending for key, pending in islice(self._waiting.items(), too_many) if pending.final}

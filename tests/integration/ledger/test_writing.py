@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from typing import Any
@@ -16,6 +16,7 @@ from arbstr.ledger.accounts import Booking, Books, Change, Reading
 from arbstr.ledger.backend import backend_at
 from arbstr.ledger.database import NotWritable
 from arbstr.ledger.model import Entry, Filter
+from arbstr.ledger.pending_row import PendingRow
 from arbstr.ledger.spill import files_beside
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.places import Place
@@ -182,6 +183,42 @@ async def test_what_can_not_be_written_waits_in_files_and_comes_back_exactly_onc
         whole = queries.stats(Filter(), "day")
         assert (whole.overall.total, whole.overall.cost_msats) == (51, 420 + sum(range(1, 50)))
         assert sum(day.total for day in whole.groups.values()) == queries.count(Filter()) == 51
+
+
+async def test_while_the_database_is_away_for_long_a_kill_loses_no_row_that_waits(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ledgers.place()
+    await write_rows(place, [])
+    ledger = LedgerWriter(place)
+
+    async def away() -> Any:
+        raise NotWritable("The ledger is away.")
+
+    put_aside, saved = ledger._put_aside, asyncio.Event()
+
+    async def noticed(some: Sequence[PendingRow]) -> int:
+        if kept := await put_aside(some):
+            saved.set()
+        return kept
+
+    monkeypatch.setattr(ledger, "_put_aside", noticed)
+    monkeypatch.setattr(writer, "_LONGEST_RETRY_S", 0.1)
+    monkeypatch.setattr(ledger._backend, "open", away)
+    await ledger.start()
+    rows = [record(cost_msats=n) for n in range(1, 20)]
+    for row in rows:
+        ledger.append(row)
+    ledger.begin(record(request_id="0000-open", streaming=True, cost_msats=None))
+    async with asyncio.timeout(PATIENCE_S):
+        await saved.wait()
+    assert ledger.queued_rows == 1  # the stream's, which has not ended
+    assert ledger._task is not None
+    ledger._task.cancel()  # as far as a kill goes, from here: nothing is written at the end
+    async with writing(place) as again:
+        await again.change(lambda db, rollups: None)
+    with asked(ledgers, place) as queries:
+        assert queries.stats(Filter()).overall.total == queries.count(Filter()) == 19
 
 
 async def test_what_was_learned_and_the_session_key_are_kept(ledgers: Ledgers) -> None:
