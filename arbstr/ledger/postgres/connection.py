@@ -52,6 +52,13 @@ T = TypeVar("T")
 DatabaseError, DataError, IntegrityError = psycopg.Error, psycopg.DataError, psycopg.IntegrityError
 LockTimeout, NoPartition = psycopg.errors.LockNotAvailable, psycopg.errors.CheckViolation
 TookTooLong, OnlyRead = psycopg.errors.QueryCanceled, psycopg.errors.ReadOnlySqlTransaction
+# What there is in a database that is not arbstr's.
+_NOT_OURS = (
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.WrongObjectType,
+)
 
 
 class PostgresConnection:
@@ -203,7 +210,10 @@ def _parameter(value: Any) -> Any:
 
 def explain(place: PostgresPlace, error: BaseException) -> str:
     """Return a database error as one sentence, without the password."""
-    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None  # without the statement
+    said = " ".join((primary or str(error)).split()).rstrip(".") or type(error).__name__
+    if isinstance(error, _NOT_OURS):
+        said += "; name a database of arbstr's own, which belongs to its user"
     return f"The ledger {place} can't be used: {place.without_password(said)}."
 
 
@@ -211,7 +221,8 @@ def _arguments(place: PostgresPlace) -> dict[str, Any]:
     try:
         given = conninfo_to_dict(place.url.reveal())
     except psycopg.Error:  # its text repeats the URL
-        raise LedgerUnavailable("DATABASE_URL is not a URL that PostgreSQL's library can read.") from None
+        wrong = f"The URL of {place} is none that PostgreSQL's library can read; see to what follows its question mark."
+        raise LedgerUnavailable(wrong) from None
     return {**_DEFAULTS, **given}
 
 

@@ -8,6 +8,7 @@ import os
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.command import Done, run_command
@@ -87,6 +88,18 @@ def test_a_server_that_is_away_is_named_without_the_password(terminal: Terminal)
 def test_what_postgresql_can_not_read_is_not_repeated(terminal: Terminal, wrong: str) -> None:
     url = f"postgresql://u:{PASSWORD}@h/d?connect_timeout={wrong}"
     assert "arbstr: " in terminal.arbstr("stats", status=1, url=url).stderr
+
+
+def test_a_database_of_somebody_elses_is_said_to_be_so(terminal: Terminal) -> None:
+    first_ledger(terminal.directory / "old.db")
+    with psycopg.connect(terminal.url) as connection:
+        connection.execute("CREATE TABLE requests (id integer)")
+    said = terminal.arbstr("db", "copy", status=1).stderr
+    assert 'relation "requests" already exists; name a database of arbstr\'s own' in said
+    with psycopg.connect(terminal.url) as connection:
+        connection.execute("CREATE TABLE schema_versions (id integer)")
+    said = terminal.arbstr("db", "copy", status=1).stderr
+    assert 'column "version" does not exist; name a database of arbstr\'s own' in said
 
 
 def test_a_ledger_is_moved_by_two_commands(terminal: Terminal) -> None:
