@@ -1,8 +1,8 @@
 """The ledger as the engine sees it: a request's row is queued at once, and written soon.
 
 Rows wait in memory, at most `BATCH_S`, and go to the database in batches. While it can't be written they wait longer,
-up to `MOST_WAITING` of them, the older half of them in files beside it, and after some seconds all of them; the engine
-never notices. What waits at the end goes into such files too, and comes back at the next start.
+up to `MOST_WAITING` of them, the older half of them in files beside it, and after a minute all; the engine never
+notices. What waits at the end goes into such files too, and comes back at the next start.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _SUMMED_FIRST = 10_000  # rows without rollups, few enough to be read for every 
 _SUMMED_WITHIN_S = 5.0
 _FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 5.0
+_IN_MEMORY_S = 60.0  # no sooner: what rows from files cost is in the sums, but not compared with accounts' balances
 _CLOSE_S = 5.0  # how long `close` tries to write what waits
 _YIELD_S = 0.005  # between slices of background work
 _PRUNE_EVERY_S = 3600.0
@@ -80,6 +81,7 @@ class LedgerWriter:
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None  # why the database can't be written now
         self._writing = False  # rows that wait no longer are not written yet
+        self._failed_at = 0.0  # by the monotonic clock, for the present problem
         self._retry_s = 0.0
         self._close_by: float | None = None
         self._prune_at = 0.0  # by the monotonic clock
@@ -188,7 +190,8 @@ class LedgerWriter:
 
     async def _make_room(self) -> None:
         """Put finished rows aside: the oldest when half of the room is taken, all when it is away for long."""
-        away_long = self._retry_s >= _LONGEST_RETRY_S and self._close_by is None  # a kill would lose what waits here
+        away_long = time.monotonic() - self._failed_at >= _IN_MEMORY_S  # a kill would lose what waits here
+        away_long &= self._close_by is None
         too_many = len(self._waiting) - (0 if away_long else MOST_WAITING // 2)
         if too_many <= 0:
             return
@@ -371,6 +374,7 @@ class LedgerWriter:
     def _failed(self, message: str) -> None:
         if self.problem is None:
             self.problem = message
+            self._failed_at = time.monotonic()
             logger.error("%s Finished requests wait in memory.", message)
             self._on_state(False, message)
 

@@ -203,7 +203,7 @@ async def test_while_the_database_is_away_for_long_a_kill_loses_no_row_that_wait
         return kept
 
     monkeypatch.setattr(ledger, "_put_aside", noticed)
-    monkeypatch.setattr(writer, "_LONGEST_RETRY_S", 0.1)
+    monkeypatch.setattr(writer, "_IN_MEMORY_S", 0.0)
     monkeypatch.setattr(ledger._backend, "open", away)
     await ledger.start()
     rows = [record(cost_msats=n) for n in range(1, 20)]
