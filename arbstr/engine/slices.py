@@ -35,7 +35,7 @@ class Held:
 
 
 class Slices(Protocol):
-    """What the budgets ask of whoever decides how much may be spent here; nothing but `recall` and `more` waits."""
+    """What the budgets ask of what decides how much may be spent here; nothing but `recall` and `more` waits."""
 
     @property
     def unknown(self) -> str:

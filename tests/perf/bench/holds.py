@@ -74,8 +74,8 @@ def _row(name: str, watched: Watched) -> str:
     probe = watched.ask()
     held, longest = probe["held_ms"], probe["longest_ms"]
     by_length = sorted(longest, key=longest.__getitem__, reverse=True)[:5]
-    told = ", ".join(f"{each} {longest[each]:.1f}" for each in by_length)
-    return f"{name:10} {percentile(held, 0.5):6.2f} {percentile(held, 0.99):6.2f} {max(held, default=0):8.2f}  {told}"
+    worst = ", ".join(f"{each} {longest[each]:.1f}" for each in by_length)
+    return f"{name:10} {percentile(held, 0.5):6.2f} {percentile(held, 0.99):6.2f} {max(held, default=0):8.2f}  {worst}"
 
 
 if __name__ == "__main__":

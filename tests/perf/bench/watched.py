@@ -19,7 +19,7 @@ from time import perf_counter, thread_time
 from typing import Any
 
 TICK_S = 0.002
-LEAST_HOLD_MS = 0.5  # shorter ones are not told apart
+LEAST_HOLD_MS = 0.5  # shorter ones are taken for one another
 
 
 class Holds:
