@@ -94,8 +94,7 @@ class SharedBreakers:
 
     def put_back(self, changes: Sequence[Change]) -> None:
         """Share these again."""
-        names = self._digests.names(self._current().providers)
-        self._outbox.put_back(change._replace(key=name) for change in changes for name in names.get(change.key, ()))
+        self._outbox.put_back(self._digests.by_name(self._current().providers, changes))
 
     def apply(self, found: Sequence[Found]) -> None:
         """Open and close breakers as others have."""

@@ -25,7 +25,6 @@ RESYNC_S = 10.0  # between looks at everything that has changed, whatever was he
 APART_S = 0.05  # between exchanges: what changes meanwhile goes together
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 15.0
 FAREWELL_S = 2.0
-_VERSION = 1  # of the notifications
 _LONGEST_PAYLOAD = 8_000
 _MOST_KNOWN = 4 * shared_states.MOST
 
@@ -224,7 +223,7 @@ class Exchange:
     def _kinds(self, payload: str) -> list[str]:
         """Return the kinds of which a notification of others' tells. Anybody at the database may send any text."""
         said = json_or_none(payload) if len(payload) <= _LONGEST_PAYLOAD else None
-        if not isinstance(said, dict) or said.get("v") != _VERSION or said.get("by") == self._instance:
+        if not isinstance(said, dict) or said.get("v") != shared_states.VERSION or said.get("by") == self._instance:
             return []
         kinds = said.get("kinds")
         return [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []

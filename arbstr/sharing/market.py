@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, get_args
 
@@ -39,7 +40,7 @@ class Traded(Protocol):
         ...
 
 
-class _OfProviders:
+class _OfProviders(ABC):
     """A part with one value for each provider of the `current` configuration."""
 
     kind = ""
@@ -55,7 +56,7 @@ class _OfProviders:
         self._digests = digests
         self._outbox = Outbox(clock, wake)
 
-    def refresh(self, *, connected: bool) -> None:
+    def refresh(self, *, connected: bool) -> None:  # noqa: B027 - none has anything to do
         """Do nothing: what was not shared is there still, and is read again soon."""
 
     def take(self) -> list[Change]:
@@ -66,8 +67,7 @@ class _OfProviders:
 
     def put_back(self, changes: Sequence[Change]) -> None:
         """Share these again."""
-        names = self._digests.names(self._current().providers)
-        self._outbox.put_back(change._replace(key=name) for change in changes for name in names.get(change.key, ()))
+        self._outbox.put_back(self._digests.by_name(self._current().providers, changes))
 
     def apply(self, found: Sequence[Found]) -> None:
         """Take what others have read."""
@@ -77,11 +77,11 @@ class _OfProviders:
             for name in names.get(one.key, ()):
                 self._hear(now, name, one)
 
-    def _change(self, now: Traded, provider: Provider) -> Change | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _change(self, now: Traded, provider: Provider) -> Change | None: ...
 
-    def _hear(self, now: Traded, name: str, one: Found) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _hear(self, now: Traded, name: str, one: Found) -> None: ...
 
 
 class SharedPrices(_OfProviders):

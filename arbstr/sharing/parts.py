@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -90,6 +90,11 @@ class Digests:
             digest = self.of(provider)
             known[digest] = (*known.get(digest, ()), provider.name)
         return known
+
+    def by_name(self, providers: Iterable[Provider], changes: Iterable[Change]) -> Iterator[Change]:
+        """Yield changes whose keys are digests under the names of these providers."""
+        names = self.names(providers)
+        return (change._replace(key=name) for change in changes for name in names.get(change.key, ()))
 
 
 def number(value: Any, most: float) -> float | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from arbstr.ledger.sql import Statements
 
+VERSION = 1  # of the notifications
 MOST = 5_000  # values that are read at once
 _LONGEST = 8_000_000  # bytes
 _KEPT_S = 60.0  # values are deleted that long after their time
@@ -89,5 +90,5 @@ def prune(db: Statements) -> None:
 
 def notify(db: Statements, kinds: Sequence[str], instance: str) -> None:
     """Have the other instances hear which kinds of values have changed, once the transaction is over."""
-    payload = json.dumps({"v": 1, "by": instance, "kinds": sorted(set(kinds))}, separators=(",", ":"))
+    payload = json.dumps({"v": VERSION, "by": instance, "kinds": sorted(set(kinds))}, separators=(",", ":"))
     db.execute("SELECT pg_notify('arbstr_' || current_schema(), ?)", (payload,))

@@ -227,7 +227,7 @@ async def test_clocks_that_are_minutes_apart_lose_nothing_but_a_day_that_is_over
 ) -> None:
     midnight = NOON + 12 * HOUR
     fast, slow = (
-        LedgerWriter(place, keep_days=2, clock=lambda shift=shift: (midnight + shift) / 1000)  # type: ignore[misc]
+        LedgerWriter(place, keep_days=2, clock=lambda shift=shift: (midnight + shift) / 1000)  # type: ignore[misc]  # a lambda with a default
         for shift in (10 * MINUTE, -10 * MINUTE)
     )
     rows = [record(received_at_ms=midnight - n * DAY + shift) for n in range(4) for shift in (-MINUTE, MINUTE)]

@@ -17,14 +17,15 @@ from arbstr.places import PostgresPlace
 from tests.support.ledger_builders import record
 from tests.support.ledgers import PostgresLedgers, asked, write_rows
 from tests.support.patience import PATIENCE_S
+from tests.support.postgres import PostgresServer
 
 NEXT = schema.LATEST_VERSION + 1
 
 
 @pytest.fixture
-def place(postgres: object, tmp_path: Path) -> PostgresPlace:
+def place(postgres: PostgresServer, tmp_path: Path) -> PostgresPlace:
     """A database that no other test has: another version migrates it."""
-    return PostgresPlace.at(postgres.new_database(), tmp_path / "arbstr.db")  # type: ignore[attr-defined]
+    return PostgresPlace.at(postgres.new_database(), tmp_path / "arbstr.db")
 
 
 def later_version(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> None:

@@ -153,7 +153,7 @@ async def test_what_is_learned_while_others_are_heard_is_not_lost(channel: Postg
 
     other.do = meanwhile  # type: ignore[method-assign]  # something happens at just that moment
     await other.sync()
-    other.do = do  # type: ignore[method-assign]
+    other.do = do  # type: ignore[method-assign]  # as it was
     await other.sync()
     await one.sync()
     assert one.counts == other.counts

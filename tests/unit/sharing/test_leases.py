@@ -63,7 +63,7 @@ class Sharer(Spender):
             await answered.wait()
             return answer
 
-        self.store.renew = slow  # type: ignore[method-assign]
+        self.store.renew = slow  # type: ignore[method-assign]  # answers come by hand
         return asked, answered
 
     @property
