@@ -23,6 +23,8 @@ MOST_MODELS_BYTES = 2 * 1024 * 1024
 MOST_INFO_BYTES = 64 * 1024
 
 _LONGEST_VERSION = 40
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all of IPv6 that is in use on the internet
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # IPv4 addresses, as networks without IPv4 write them
 
 
 class Node(NamedTuple):
@@ -40,8 +42,10 @@ def is_public(ip: str) -> bool:
     """Check whether an IP address is on the internet: no private network, no loopback, nothing reserved."""
     address = ipaddress.ip_address(ip.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is not None and not inner.is_global:
+        if address in _TRANSLATED:
+            return is_public(str(ipaddress.IPv4Address(address.packed[-4:])))
+        inner = address.sixtofour or (address.teredo or (None, None))[1]
+        if address not in _UNICAST or (inner is not None and not is_public(str(inner))):
             return False
     return address.is_global and not address.is_multicast
 
