@@ -50,6 +50,7 @@ def add(name: NameArgument, config: ConfigOption = None) -> None:
     """
     from arbstr.config.clients import digest_of
     from arbstr.config.table_writing import add_tables
+    from arbstr.config.toml_file import escaped
 
     path = _path(config)
     known = _names(path)
@@ -57,7 +58,7 @@ def add(name: NameArgument, config: ConfigOption = None) -> None:
         raise UnusableInput(f"{path} has a client {quoted(name)} already; 'arbstr clients rotate' gives it another key")
     _check(name)
     key = _new_key()
-    add_tables(path, _KIND, [{"name": name.replace("$", "$$"), "key_sha256": digest_of(key)}])
+    add_tables(path, _KIND, [{"name": escaped(name), "key_sha256": digest_of(key)}])
     _tell(f"added to {path}; this is its key, which is not shown again:", key)
     if not known:
         print("arbstr: from now on every client needs a key, or server.auth_token", file=sys.stderr)

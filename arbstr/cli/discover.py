@@ -288,6 +288,7 @@ def _add(loaded: Loaded, offers: Sequence[Offer], *, named: bool) -> None:
     Only if they were named also those that a trusted author warns of, or that a key would be sent to in the clear.
     """
     from arbstr.config.table_writing import add_tables, free_name
+    from arbstr.config.toml_file import escaped
     from arbstr.config.warnings import is_readable_on_the_way
 
     assert loaded.path is not None
@@ -298,10 +299,10 @@ def _add(loaded: Loaded, offers: Sequence[Offer], *, named: bool) -> None:
         is_safe = offer.reviews.trusted != "avoid" and not is_readable_on_the_way(offer.node.url)
         is_wanted = offer.node.listing is not None and (named or is_safe)
         if is_wanted and not _configured(offer, providers) and offer.node.url not in tables:
-            name = free_name(_name(offer), taken)
+            name = free_name(_name(offer), taken, os.environ)
             taken.append(name)
             url = f"{offer.node.url}/v1"
-            tables[offer.node.url] = {"name": name, "url": url, "kind": "routstr", **_way(loaded, url)}
+            tables[offer.node.url] = {"name": name, "url": escaped(url), "kind": "routstr", **_way(loaded, url)}
     if not tables:
         raise UnusableInput("nothing was added: no node that answers is missing from the configuration")
     add_tables(loaded.path, "providers", list(tables.values()))

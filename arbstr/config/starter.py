@@ -14,7 +14,7 @@ from arbstr.config.diagnostics import format_error
 from arbstr.config.loader import convention_variable
 from arbstr.config.schema import Provider
 from arbstr.config.table_writing import free_name
-from arbstr.config.toml_file import example_path
+from arbstr.config.toml_file import escaped, example_path
 from arbstr.errors import ConfigError
 
 DEFAULT_URL = "https://api.routstr.com/v1"
@@ -61,7 +61,7 @@ def _provider(text: str, url: str, name: str) -> str:
     table, _, _ = text.partition('[[providers]]\nname = "provider-beta"')
     table = table.replace("ARBSTR_PROVIDER_ALPHA_API_KEY", convention_variable(name) or "not for this name")
     for key, value in (("name", name), ("url", url), ("kind", "routstr")):
-        table = _with(table, key, value.replace("$", "$$"))
+        table = _with(table, key, escaped(value))
     listed = tuple(f"{key} = " for key in _LISTED)
     return "".join(f"# {line}" if line.startswith(listed) else line for line in table.splitlines(keepends=True))
 

@@ -9,11 +9,12 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arbstr import private_files
+from arbstr.config.loader import convention_variable
 from arbstr.config.toml_file import tables as tables_of
 from arbstr.errors import ConfigError
 from arbstr.sanitize import quoted
@@ -24,12 +25,16 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _LONGEST_NAME = 40
 
 
-def free_name(wanted: str, taken: Iterable[str]) -> str:
-    """Return a provider's name like the wanted one: lower case, digits and hyphens, and not taken yet in any case."""
-    used = {name.casefold() for name in taken}
+def free_name(wanted: str, taken: Iterable[str], environ: Container[str] = ()) -> str:
+    """Return a provider's name like the wanted one: lower case, digits and hyphens, and not taken yet in any case.
+
+    By convention a name stands for the variable of a key. This one's is no taken name's, nor in the environment: a
+    provider that strangers have named must not get a key by its name.
+    """
+    used = {convention_variable(name) for name in taken}
     base = _NOT_IN_NAMES.sub("-", wanted.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "node"
     name, number = base, 1
-    while name in used:
+    while (variable := convention_variable(name)) in used or variable in environ:
         number += 1
         name = f"{base}-{number}"
     return name

@@ -167,6 +167,11 @@ def _variable_problem(name: str, closed: bool, environ: Mapping[str, str]) -> st
     return None
 
 
+def escaped(text: str) -> str:
+    """Return a text as the file has to have it: no dollar in it refers to a variable."""
+    return text.replace("$", "$$")
+
+
 def beside_references(text: str) -> str:
     """Return a string of the file without its references to variables."""
     return _DOLLAR.sub(lambda match: "" if match["name"] is not None else "$", text)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from arbstr.config.loader import load
 from arbstr.config.proxies import NO_PROXIES, parse_proxy
 from arbstr.config.schema import Config, Discovery
 from arbstr.discovery import relay as relay_module
@@ -320,8 +321,8 @@ async def test_an_onion_relay_is_asked_through_the_proxy_and_never_looked_up() -
 # --- the command
 
 
-async def command(directory: Path, *arguments: str) -> Done:
-    return await asyncio.to_thread(run_command, "discover", *arguments, environ={}, cwd=directory)
+async def command(directory: Path, *arguments: str, **environ: str) -> Done:
+    return await asyncio.to_thread(run_command, "discover", *arguments, environ=environ, cwd=directory)
 
 
 CONFIG = """# my providers
@@ -373,6 +374,33 @@ async def test_the_command_adds_only_those_that_were_named(tmp_path: Path) -> No
     assert (added["name"], added["url"]) == ("two", f"{two.url}/v1")
     assert unknown.returncode == 2
     assert "no node that was found" in unknown.stderr
+
+
+async def test_an_address_that_names_a_variable_is_added_as_it_is_and_gets_nothing_of_it(tmp_path: Path) -> None:
+    """Strangers know how keys are usually called."""
+    (tmp_path / "config.toml").write_text("")
+    async with FakeNode(below="/${OTHER_KEY}") as node, FakeRelay() as relay:
+        relay.events = [ALPHA.announces(f"{node.url}/${{OTHER_KEY}}")]
+        done = await command(tmp_path, "--relay", relay.url, "--add", OTHER_KEY="sk-of-another-provider")
+        assert done.returncode == 0
+        (provider,) = load(tmp_path / "config.toml", {"OTHER_KEY": "sk-of-another-provider"}).config.providers
+        assert provider.url == f"{node.url}/${{OTHER_KEY}}/v1"
+        again = await command(tmp_path, "--relay", relay.url, "--add", OTHER_KEY="sk-of-another-provider")
+    assert "(configured: node)" in done.stdout + again.stdout
+
+
+async def test_a_node_is_added_by_no_name_that_gives_it_a_key_at_once(tmp_path: Path) -> None:
+    """Neither the key of a configured provider whose name is written otherwise, nor one that the environment has."""
+    path = tmp_path / "config.toml"
+    path.write_text('[[providers]]\nname = "my_node"\nurl = "https://mine.example/v1"\ninput_rate = 1\n')
+    keys = {"ARBSTR_MY_NODE_API_KEY": "sk-my-nodes", "ARBSTR_OPENAI_API_KEY": "sk-openais"}
+    async with FakeNode() as one, FakeNode() as two, FakeRelay() as relay:
+        relay.events = [ALPHA.announces(one.url, name="my node"), BETA.announces(two.url, name="OpenAI")]
+        done = await command(tmp_path, "--relay", relay.url, "--add", **keys)
+    assert done.returncode == 0
+    added = load(path, keys).config.providers[1:]
+    assert sorted(provider.name for provider in added) == ["my-node-2", "openai-2"]
+    assert all(provider.is_inert for provider in added)
 
 
 async def test_the_command_prints_json(tmp_path: Path) -> None:

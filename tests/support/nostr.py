@@ -116,10 +116,16 @@ class FakeRelay(_Site):
 
 
 class FakeNode(_Site):
-    """A node that sells models, `{id: (sats a prompt token, sats a completion token)}`; `asked` are its requests."""
+    """A node that sells models, `{id: (sats a prompt token, sats a completion token)}`; `asked` are its requests.
 
-    def __init__(self, models: dict[str, tuple[float, float]] | None = None, *, version: str = "0.4.5") -> None:
+    All its paths are `below` one.
+    """
+
+    def __init__(
+        self, models: dict[str, tuple[float, float]] | None = None, *, version: str = "0.4.5", below: str = ""
+    ) -> None:
         super().__init__()
+        self._below = below
         self.models = {"gpt-4o": (0.01, 0.03)} if models is None else models
         self.version = version
         self.status = 200
@@ -137,9 +143,10 @@ class FakeNode(_Site):
         """Answer one request."""
         self.asked.append(request)
         await asyncio.sleep(self.pause_s)
-        if request.path == "/v1/info":
+        path = request.path.removeprefix(self._below)
+        if path == "/v1/info":
             return web.json_response({"name": "Node", "version": self.version, "mints": []})
-        if request.path == "/v1/models":
+        if path == "/v1/models":
             if self.body is not None:
                 return web.Response(status=self.status, body=self.body)
             listed = [
@@ -148,7 +155,7 @@ class FakeNode(_Site):
             ]
             return web.json_response({"data": listed}, status=self.status)
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if request.path == "/v1/balance/info" and key in self.keys:
+        if path == "/v1/balance/info" and key in self.keys:
             status, document = self.keys[key]
             return web.json_response(document, status=status)
         return web.json_response({"error": {"message": "no such path"}}, status=400)
