@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from arbstr.redaction import REDACTED, Secret
 
 SCHEMES = ("postgresql", "postgres")
 _FORM = "write postgresql://user:password@host:5432/name, with %40 for @, %2F for / and %23 for # in the password"
+_SECRET_OPTIONS = ("password", "sslpassword", "oauth_client_secret")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/\s]*)(:[0-9]*)?")
 
 
@@ -42,8 +43,9 @@ class PostgresPlace:
 
     def __str__(self) -> str:
         parts = urlsplit(self.url.reveal())
-        host = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", [""])[0]
-        return f"postgresql://{host}/{unquote(parts.path.strip('/'))}"
+        options = {name: unquote(value) for name, value in self._options()}
+        host = options.get("host") or parts.netloc.rpartition("@")[2] or options.get("hostaddr", "")
+        return f"postgresql://{host}/{options.get('dbname') or unquote(parts.path.strip('/'))}"
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -53,8 +55,13 @@ class PostgresPlace:
     def _passwords(self) -> list[str]:
         parts = urlsplit(self.url.reveal())
         written = parts.netloc.rpartition("@")[0].partition(":")[2]
-        found = {written, unquote(written), *parse_qs(parts.query).get("password", [])}
-        return sorted(filter(None, found), key=len, reverse=True)
+        found = {written, *(value for name, value in self._options() if name in _SECRET_OPTIONS)}
+        return sorted(filter(None, {*found, *map(unquote, found)}), key=len, reverse=True)
+
+    def _options(self) -> list[tuple[str, str]]:
+        """Return what follows the question mark as PostgreSQL's library reads it, the values as they are written."""
+        pairs = (option.partition("=") for option in urlsplit(self.url.reveal()).query.split("&"))
+        return [(unquote(name), value) for name, _, value in pairs]
 
     def without_password(self, text: str) -> str:
         """Return a text without the password."""

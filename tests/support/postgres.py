@@ -31,6 +31,7 @@ _SETTINGS = {
     "full_page_writes": "off",
     "listen_addresses": "",
     "max_connections": "60",
+    "port": "5432",
     "shared_buffers": "32MB",
     "timezone": "UTC",
 }
@@ -51,16 +52,16 @@ class PostgresServer:
     """
 
     def __init__(self, binaries: Path, primary: PostgresServer | None = None, **settings: str) -> None:
-        self._binaries = binaries
+        self.binaries = binaries
         self._settings = _SETTINGS | settings
         self.directory = Path(tempfile.mkdtemp(prefix="arbstr-pg-"))
         self._as = _unprivileged(self.directory)
         self._process: subprocess.Popen[bytes] | None = None
         try:
             command = (
-                f"{binaries}/initdb -D {self._data} -U {_USER} -E UTF8 --locale=C --auth=trust --no-sync"
+                f"{binaries}/initdb -D {self.data} -U {_USER} -E UTF8 --locale=C --auth=trust --no-sync"
                 if primary is None
-                else f"{binaries}/pg_basebackup -D {self._data} -h {primary.directory} -U {_USER} -R -c fast --no-sync"
+                else f"{binaries}/pg_basebackup -D {self.data} -h {primary.directory} -U {_USER} -R -c fast --no-sync"
             )
             subprocess.run(command.split(), check=True, capture_output=True, cwd="/", **self._as)
             self.start()
@@ -69,12 +70,22 @@ class PostgresServer:
             raise
 
     @property
-    def _data(self) -> Path:
+    def data(self) -> Path:
+        """Where its files are."""
         return self.directory / "data"
+
+    def set(self, name: str, value: str) -> None:
+        """Change a setting that needs no restart, and wait until those that connect now have it."""
+        self.ask(f"ALTER SYSTEM SET {name} = {value}")
+        self.ask("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + _START_S
+        while self.ask(f"SHOW {name}") != [(value,)]:
+            assert time.monotonic() < deadline, f"{name} is not {value}"
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        waiting = f"{self._binaries}/pg_isready -q -h {self.directory} -U {_USER} -d postgres".split()
+        port = self._settings["port"]
+        waiting = f"{self.binaries}/pg_isready -q -h {self.directory} -p {port} -U {_USER} -d postgres".split()
         self._process = self._started()
         for _ in range(int(_START_S / _LOOK_S)):
             if subprocess.run(waiting, check=False).returncode == 0:
@@ -88,7 +99,7 @@ class PostgresServer:
         settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [self._binaries / "postgres", "-D", self._data, "-k", self.directory, *settings],
+                [self.binaries / "postgres", "-D", self.data, "-k", self.directory, *settings],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -109,7 +120,7 @@ class PostgresServer:
 
     def standby(self) -> PostgresServer:
         """Start another server that follows this one, and answers what is read; the caller stops it."""
-        return PostgresServer(self._binaries, self)
+        return PostgresServer(self.binaries, self)
 
     def stop(self) -> None:
         """End the server and take away its directory."""
@@ -136,7 +147,7 @@ class PostgresServer:
 
     def url(self, database: str) -> str:
         """Return the URL of a database."""
-        return f"postgresql://{_USER}:{PASSWORD}@/{database}?host={self.directory}"
+        return f"postgresql://{_USER}:{PASSWORD}@/{database}?host={self.directory}&port={self._settings['port']}"
 
 
 def _unprivileged(directory: Path) -> dict[str, Any]:

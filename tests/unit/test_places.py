@@ -18,6 +18,11 @@ HERE = Path("arbstr.db")
         ("postgresql://u:hunter2@a.lan:1,b.lan:2/sats", "postgresql://a.lan:1,b.lan:2/sats"),
         ("postgresql://u:hunter2@/sats?host=/run/postgresql", "postgresql:///run/postgresql/sats"),
         ("postgresql:///sats?host=/run/postgresql&password=hunter2", "postgresql:///run/postgresql/sats"),
+        (
+            "postgresql://a.lan/sats?host=b.lan&dbname=other",
+            "postgresql://b.lan/other",
+        ),  # the last word is the options'
+        ("postgresql:///sats?hostaddr=10.0.0.9", "postgresql://10.0.0.9/sats"),
     ],
 )
 def test_a_place_is_shown_by_host_and_name(url: str, shown: str) -> None:
@@ -45,13 +50,19 @@ def test_what_is_no_database_is_refused_and_not_repeated(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://u:a%40b@h/d", "postgresql://u@h/d?password=a%40b"], ids=["before the host", "among options"]
+    "url",
+    [
+        "postgresql://u:a%40b+c@h/d",
+        "postgresql://u@h/d?password=a%40b+c",  # a plus is one to PostgreSQL's library
+        "postgresql://u@h/d?pass%77ord=a%40b+c",
+        "postgresql://u@h/d?sslkey=/k.pem&sslpassword=a%40b+c",
+    ],
 )
 def test_the_password_is_taken_from_any_text_however_it_is_written(url: str) -> None:
     place = PostgresPlace.at(url, HERE)
-    assert place.without_password("no a@b for u") == "no [REDACTED] for u"
-    assert "a%40b" not in repr(place)
-    assert {"a@b", url} <= {secret.reveal() for secret in place.secrets}
+    assert place.without_password("no a@b+c for u, nor a%40b+c") == "no [REDACTED] for u, nor [REDACTED]"
+    assert "a%40b" not in repr(place) + str(place)
+    assert {"a@b+c", url} <= {secret.reveal() for secret in place.secrets}
 
 
 def test_rows_of_one_database_wait_beside_the_path_under_a_name_of_their_own() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from arbstr.ledger.database import NotWritable
-from arbstr.ledger.postgres.connection import DatabaseError, DataError, IntegrityError, NoPartition, explain
+from arbstr.ledger.postgres.connection import DatabaseError, DataError, IntegrityError, NoPartition
+from arbstr.ledger.postgres.faults import explain
 from arbstr.ledger.postgres.read_connection import PostgresReadConnection
 from arbstr.ledger.postgres.sessions import Session
 from arbstr.ledger.postgres.write_connection import PostgresWriteConnection

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.postgres import schema
-from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, explain, run_in
+from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, run_in
+from arbstr.ledger.postgres.faults import explain
 from arbstr.ledger.sql import Statements
 from arbstr.places import PostgresPlace
 

@@ -52,17 +52,10 @@ T = TypeVar("T")
 DatabaseError, DataError, IntegrityError = psycopg.Error, psycopg.DataError, psycopg.IntegrityError
 LockTimeout, NoPartition = psycopg.errors.LockNotAvailable, psycopg.errors.CheckViolation
 TookTooLong, OnlyRead = psycopg.errors.QueryCanceled, psycopg.errors.ReadOnlySqlTransaction
-# What there is in a database that is not arbstr's.
-_NOT_OURS = (
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.errors.DuplicateTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.WrongObjectType,
-)
 
 
 class PostgresConnection:
-    """An open connection. Raises `psycopg.Error`; `explain` says it in a sentence."""
+    """An open connection. Raises `psycopg.Error`; `faults.explain` says it in a sentence."""
 
     def __init__(self, place: PostgresPlace) -> None:
         self._db = psycopg.connect(
@@ -206,15 +199,6 @@ def storable(value: Any) -> Any:
 def _parameter(value: Any) -> Any:
     """Return a value as a statement takes it: sats as decimals, as beside floats no index on them is used."""
     return Decimal(repr(value)) if isinstance(value, float) else storable(value)
-
-
-def explain(place: PostgresPlace, error: BaseException) -> str:
-    """Return a database error as one sentence, without the password."""
-    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None  # without the statement
-    said = " ".join((primary or str(error)).split()).rstrip(".") or type(error).__name__
-    if isinstance(error, _NOT_OURS):
-        said += "; name a database of arbstr's own, which belongs to its user"
-    return f"The ledger {place} can't be used: {place.without_password(said)}."
 
 
 def _arguments(place: PostgresPlace) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.latency_histogram import unpack
 from arbstr.ledger.learned import read_learned, write_learned
 from arbstr.ledger.postgres import leases, schema
-from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, explain
+from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection
+from arbstr.ledger.postgres.faults import explain
 from arbstr.ledger.postgres.new_rows import NewRows
 from arbstr.ledger.postgres.rollups import PostgresRollups
 from arbstr.ledger.postgres.rows import of_stored

@@ -10,8 +10,9 @@ from typing import Any
 from arbstr.clock import format_ms
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.contents import Contents
-from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, TookTooLong, explain
+from arbstr.ledger.postgres.connection import DatabaseError, PostgresConnection, TookTooLong
 from arbstr.ledger.postgres.dialect import POSTGRES
+from arbstr.ledger.postgres.faults import explain
 from arbstr.ledger.postgres.schema import check
 from arbstr.ledger.queries import CHUNK, EXACT, Queries
 from arbstr.ledger.read_view import CACHES_SINCE, ReadTransaction

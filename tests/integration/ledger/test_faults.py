@@ -143,7 +143,7 @@ def test_a_full_disk_passes_and_a_row_that_can_not_be_stored_does_not(place: Pos
 
 
 async def test_another_server_takes_over(tmp_path: Path, postgres: PostgresServer) -> None:
-    primary = PostgresServer(postgres._binaries)
+    primary = PostgresServer(postgres.binaries)
     standby: PostgresServer | None = None
     try:
         url = primary.new_database()
