@@ -20,6 +20,7 @@ _PIECE_BYTES = 1024 * 1024
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\{')
 _EMBEDDING = re.compile(rb'"embedding"\s*:\s*\[')
+_ANSWERS = {name: re.compile(rb'"%b"\s*:\s*\[\s*\{' % name.encode()) for name in ("output", "content")}
 _LENIENT = ("surrogate", "infinity")
 _LONGEST_USAGE = 64 * 1024
 
@@ -53,7 +54,7 @@ def loads_or_none(data: bytes) -> Any:
 
 
 def skim(data: bytes) -> dict[str, Any]:
-    """Return what matters of a response with too many values: that it has choices or embeddings, and the last usage.
+    """Return what matters of a response with too many values: that it has an answer in a dialect, and the last usage.
 
     It has been paid for, so its client gets it and its row gets the tokens.
     """
@@ -61,7 +62,10 @@ def skim(data: bytes) -> dict[str, Any]:
     if _CHOICES.search(data) is not None:
         document["choices"] = [{"message": {"role": "assistant", "content": "…"}, "finish_reason": "stop"}]
     if _EMBEDDING.search(data) is not None:
-        document["data"] = [{"embedding": []}]
+        document["data"] = [{"embedding": [0]}]
+    for name, begins in _ANSWERS.items():
+        if begins.search(data) is not None:
+            document[name] = [{"type": "…"}]
     if (usage := _last_usage(data)) is not None:
         document["usage"] = usage
     return document

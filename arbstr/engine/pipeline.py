@@ -28,7 +28,7 @@ from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.funds_queue import FundsQueue
 from arbstr.engine.outcome import all_failed, why_skipped
 from arbstr.engine.ports import Client, LedgerPort, Upstream
-from arbstr.engine.relay import relay
+from arbstr.engine.relay import ENDED_EARLY, relay
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.retries import retry_wait_s
 from arbstr.engine.routing.router import Router
@@ -354,11 +354,11 @@ class Engine:
             context.attempt_succeeded(200)
             _check_present(client)
             context.succeed()
-            return wire.final_event(context, done=observer.ended)
+            return wire.final_event(context, done=observer.concluded)
         if observer.error is not None:
             fault = context.without_quotes(f"the provider sent an error: {verdict.error_summary(observer.error)}")
         elif observer.ended:
-            fault = "it ended without any content"
+            fault = ENDED_EARLY if observer.answered else "it ended without any content"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
         self._attempt_failed(context, client, error, None)
         failure = BadUpstreamResponse(f"The stream from '{context.attempts[-1].provider}' broke off: {fault}.")

@@ -11,6 +11,7 @@ from arbstr.errors import AttemptError
 from arbstr.events import StreamProgress
 
 PROGRESS_EVERY_MS = 250
+ENDED_EARLY = "it ended before the answer was complete"
 
 
 async def relay(
@@ -45,7 +46,7 @@ async def relay(
         except AttemptError as error:
             return stream.end(), str(error)
         if read is None:
-            return stream.end(), "it ended early, without a finish_reason"
+            return stream.end(), ENDED_EARLY
         now_ms = context.elapsed_ms()
         out, silent_ms = read, 0 if stream.progressed else silent_ms + now_ms - read_started_ms
         if now_ms - published_ms >= PROGRESS_EVERY_MS:

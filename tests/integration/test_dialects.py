@@ -9,10 +9,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.dialects import ALL, CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, STREAMED, Speech, named
+from tests.support.dialects import (
+    ALL,
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MESSAGES,
+    RESPONSES,
+    STREAMED,
+    Speech,
+    named,
+    response,
+)
 from tests.support.harness import Answer, Arbstr, ProxyHarness, key_of, tokens_of
 from tests.support.patience import SHORT_S
-from tests.support.provider import Move, byte_by_byte, error_reply, event, json_reply, reply, sse_reply
+from tests.support.provider import DONE, Move, byte_by_byte, error_reply, event, json_reply, reply, sse_reply
 
 KEY = key_of("alpha")
 
@@ -395,6 +406,101 @@ async def test_a_stream_that_ends_without_its_last_event_gets_one(harness: Proxy
     answer = await ask(arbstr, MESSAGES, stream=True)
     assert answer.events[-2].startswith(b"event: message_stop\n")
     assert (await arbstr.row(answer))["success"]
+
+
+@pytest.mark.parametrize("kept", [-1, 5], ids=["all but the last event", "no end"])
+async def test_done_does_not_stand_for_the_event_that_clients_of_responses_wait_for(
+    harness: ProxyHarness, kept: int
+) -> None:
+    await harness.add_provider("alpha", sse_reply(*RESPONSES.events[:kept], DONE))
+    arbstr = await harness.start()
+    answer = await ask(arbstr, RESPONSES, stream=True)
+    assert answer.events[-1].startswith(b"event: response.failed\n")
+    row = await arbstr.row(answer)
+    assert (row["success"], row["error"]["status"]) == (False, 502)
+    assert "ended before the answer was complete" in row["error"]["message"]
+
+
+async def test_done_does_not_stand_for_the_end_of_a_message(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", sse_reply(*MESSAGES.events[:5], DONE))
+    arbstr = await harness.start()
+    answer = await ask(arbstr, MESSAGES, stream=True)
+    assert answer.events[-1].startswith(b"event: error\n")
+    assert not (await arbstr.row(answer))["success"]
+
+
+async def test_a_message_that_ends_in_done_gets_its_last_event(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", sse_reply(*MESSAGES.events[:-1], DONE))
+    arbstr = await harness.start()
+    answer = await ask(arbstr, MESSAGES, stream=True)
+    assert answer.events[-2].startswith(b"event: message_stop\n")
+    assert (await arbstr.row(answer))["success"]
+
+
+# What no client of the dialect could use: bought from the next.
+NO_ANSWERS: tuple[tuple[Speech, dict[str, Any]], ...] = (
+    (MESSAGES, {"content": None}),
+    (MESSAGES, {"content": "Hello"}),
+    (MESSAGES, {"content": [], "stop_reason": None}),
+    (MESSAGES, {"content": [None]}),
+    (MESSAGES, {"content": [{}]}),
+    (MESSAGES, {"content": [], "stop_reason": "error"}),
+    (MESSAGES, {"error": {"type": "overloaded_error", "message": "Overloaded"}}),
+    (MESSAGES, {"type": "error", "message": "no"}),
+    (RESPONSES, {"output": None}),
+    (RESPONSES, {"output": []}),
+    (RESPONSES, {"output": [None]}),
+    (RESPONSES, {"output": "Hello"}),
+    (RESPONSES, {"status": "failed"}),
+    (RESPONSES, {"status": "cancelled"}),
+    (RESPONSES, {"status": "failed", "error": {"code": "server_error", "message": "no"}}),
+    (EMBEDDINGS, {"data": None}),
+    (EMBEDDINGS, {"data": []}),
+    (EMBEDDINGS, {"data": [{"embedding": None}]}),
+    (EMBEDDINGS, {"data": [{"embedding": []}]}),
+    (EMBEDDINGS, {"data": [{"object": "error", "message": "no"}]}),
+    (COMPLETIONS, {"choices": None}),
+    (COMPLETIONS, {"choices": [{"index": 0, "text": None}]}),
+    (COMPLETIONS, {"choices": [{"index": 0, "text": "", "error": {"message": "no"}, "finish_reason": "error"}]}),
+)
+
+
+async def test_a_200_without_an_answer_is_bought_from_the_next_in_every_dialect(harness: ProxyHarness) -> None:
+    replies = [json_reply({**speech.answer, **spoilt}) for speech, spoilt in NO_ANSWERS]
+    await harness.add_provider("alpha", *replies)
+    good = [json_reply(speech.answer) for speech, _ in NO_ANSWERS]
+    await harness.add_provider("beta", *good, input_rate=1000, output_rate=1000)
+    arbstr = await harness.start()
+    for speech, spoilt in NO_ANSWERS:
+        answer = await ask(arbstr, speech)
+        assert (answer.headers["X-Arbstr-Provider"], answer.status) == ("beta", 200), (speech.name, spoilt)
+
+
+@pytest.mark.parametrize(
+    ("speech", "beside"),
+    [
+        (EMBEDDINGS, {"code": 200, "message": "success"}),
+        (RESPONSES, {"message": "ok", "detail": None}),
+        (MESSAGES, {"message": "ok", "status": "done"}),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+async def test_a_message_beside_an_answer_is_no_error(
+    harness: ProxyHarness, speech: Speech, beside: dict[str, Any]
+) -> None:
+    await harness.add_provider("alpha", json_reply({**speech.answer, **beside}))
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech)
+    assert answer.status == 200
+    assert (await arbstr.row(answer))["success"]
+
+
+async def test_a_response_whose_last_event_says_that_it_failed_is_none(harness: ProxyHarness) -> None:
+    last = named({"type": "response.completed", "response": {**response(), "status": "failed"}})
+    await harness.add_provider("alpha", sse_reply(*RESPONSES.events[:-1], last))
+    arbstr = await harness.start()
+    row = await arbstr.row(await ask(arbstr, RESPONSES, stream=True))
+    assert (row["success"], row["error"]["status"]) == (False, 502)
 
 
 async def test_a_million_numbers_are_an_answer(harness: ProxyHarness) -> None:

@@ -60,6 +60,7 @@ class Dialect(ABC):
     query: ClassVar[tuple[str, ...]] = ()  # parameters of the client's URL that go to the provider
     streams: ClassVar[bool] = True
     takes_anything: ClassVar[bool] = False  # bodies need not be JSON, and a body's end ends a stream
+    ends_with_done: ClassVar[bool] = True  # clients wait for `[DONE]`; else for an event of the dialect's own
     caps: ClassVar[tuple[str, ...]] = ()  # fields that cap the output's tokens
     retryable: ClassVar[frozenset[int]] = frozenset((429, 500, 502, 503, 504))  # statuses that may soon be others
     translation: ClassVar[ModuleType | None] = None  # to and from chat, for providers that speak only that
@@ -144,7 +145,7 @@ class Dialect(ABC):
         return False
 
     def is_last(self, document: Any) -> bool:
-        """Return whether a stream's event is the last that clients wait for; `[DONE]` is, in every dialect."""
+        """Return whether a stream's event is the last that clients wait for, where that is not `[DONE]`."""
         return False
 
     def fault_of(self, document: Any) -> JsonObject | None:

@@ -30,7 +30,7 @@ class Embeddings(Dialect):
     def is_answer(self, document: Any) -> bool:
         """See `Dialect`."""
         data = document.get("data") if isinstance(document, dict) else None
-        return isinstance(data, list) and any(isinstance(each, dict) and "embedding" in each for each in data)
+        return isinstance(data, list) and any(isinstance(each, dict) and each.get("embedding") for each in data)
 
     def usage_of(self, document: Any) -> Usage | None:
         """See `Dialect`. All tokens are input; some providers state the total alone."""

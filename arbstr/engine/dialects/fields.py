@@ -67,6 +67,11 @@ def texts_of(content: Any) -> list[str]:
     return [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
 
 
+def has_objects(value: Any) -> bool:
+    """Return whether a value is a list with an object in it that says anything."""
+    return isinstance(value, list) and any(isinstance(each, dict) and each for each in value)
+
+
 def boolean(document: JsonObject, name: str) -> bool:
     """Return a field that is true or false, false if it is absent. Raises `InvalidParameter`."""
     value = document.get(name)

@@ -10,7 +10,7 @@ import orjson
 
 from arbstr.engine import metering
 from arbstr.engine.dialects.dialect import Dialect, Prompt, comment
-from arbstr.engine.dialects.fields import messages_of, texts_of
+from arbstr.engine.dialects.fields import has_objects, messages_of, texts_of
 from arbstr.engine.dialects.translation import messages
 from arbstr.engine.metering import Counts
 from arbstr.engine.prompt import count_prompt
@@ -51,6 +51,7 @@ class Messages(Dialect):
     id_prefix = "msg"
     prompt_fields = ("tools", "system", "messages")
     query = ("beta",)
+    ends_with_done = False
     caps = ("max_tokens",)
     retryable = Dialect.retryable | {529}  # overloaded
     spoken_in = b"content_block"
@@ -70,7 +71,7 @@ class Messages(Dialect):
     def is_answer(self, document: Any) -> bool:
         """See `Dialect`. An answer without content is one if it says why it has stopped."""
         content = document.get("content") if isinstance(document, dict) else None
-        return isinstance(content, list) and (bool(content) or _is_stop(document.get("stop_reason")))
+        return has_objects(content) or (content == [] and _is_stop(document.get("stop_reason")))
 
     def has_substance(self, document: Any) -> bool:
         """See `Dialect`."""

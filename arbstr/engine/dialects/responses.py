@@ -10,7 +10,7 @@ import orjson
 
 from arbstr.engine import metering
 from arbstr.engine.dialects.dialect import Dialect, Prompt, comment
-from arbstr.engine.dialects.fields import kind_of, texts_of
+from arbstr.engine.dialects.fields import has_objects, kind_of, texts_of
 from arbstr.engine.dialects.translation import responses
 from arbstr.engine.metering import Counts
 from arbstr.engine.prompt import count_prompt
@@ -26,6 +26,7 @@ _ENDS = ("response.completed", "response.incomplete")
 _FAILED = "response.failed"
 _WORDLESS_ITEMS = ("message", "reasoning")  # when they are added: their words follow
 _UNDER_WAY = ("incomplete", "queued", "in_progress")
+_WITHOUT_ANSWER = ("failed", "cancelled")
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d{1,15})\b')
 _KEPT_THERE = ("prompt", "previous_response_id", "conversation")  # the input that these name is at the provider
 
@@ -38,6 +39,7 @@ class Responses(Dialect):
     id_prefix = "resp"
     prompt_fields = ("tools", "instructions", *_KEPT_THERE, "input")
     caps = ("max_output_tokens",)
+    ends_with_done = False
     spoken_in = b'.delta"'
     words_in = frozenset(("output", "item", "part", "delta", "text", "arguments", "refusal", "response"))
     text_begins = re.compile(rb'"delta": ?"(?!")')
@@ -60,8 +62,10 @@ class Responses(Dialect):
 
     def is_answer(self, document: Any) -> bool:
         """See `Dialect`. One that is not complete may have nothing yet."""
-        output = document.get("output") if isinstance(document, dict) else None
-        return isinstance(output, list) and (bool(output) or document.get("status") in _UNDER_WAY)
+        if not isinstance(document, dict) or document.get("status") in _WITHOUT_ANSWER:
+            return False
+        output = document.get("output")
+        return has_objects(output) or (output == [] and document.get("status") in _UNDER_WAY)
 
     def has_substance(self, document: Any) -> bool:
         """See `Dialect`."""
@@ -89,10 +93,12 @@ class Responses(Dialect):
         if not isinstance(kind, str) or not kind.startswith("response."):
             return verdict.error_of(document)
         response = document.get("response")
-        within = response.get("error") if isinstance(response, dict) else None
-        stated = document.get("error") or within
+        within = response if isinstance(response, dict) else {}
+        stated = document.get("error") or within.get("error")
         error = verdict.error_of({"error": stated}) if stated else None
-        return {"message": "the response failed"} if error is None and kind == _FAILED else error
+        if error is None and (kind == _FAILED or within.get("status") in _WITHOUT_ANSWER):
+            return {"message": "the response failed"}
+        return error
 
     def counts_of(self, document: Any) -> Counts | None:
         """See `Dialect`."""

@@ -40,9 +40,9 @@ class StreamObserver:
 
     `redactor` masks secrets outside the model's words: providers quote keys. `answered` is True once an event has
     brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first error in the stream.
-    `finished` says that the answer is complete, `ended` that clients have all that they wait for, `done` that `[DONE]`
-    came. `in_doubt`, set from outside, has every event read until one says something: for all of them that would cost
-    too much.
+    `finished` says that the answer is complete, `done` that `[DONE]` came, `concluded` that the last event that clients
+    of the dialect wait for came, `ended` either. `in_doubt`, set from outside, has every event read until one says
+    something: for all of them that would cost too much.
     """
 
     def __init__(self, dialect: Dialect, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
@@ -63,6 +63,7 @@ class StreamObserver:
         self.error: JsonObject | None = None
         self.done = False
         self.finished = False
+        self.concluded = False
         self.ended = False
         self.in_doubt = False  # whether the provider still says something
         self.events = 0
@@ -86,7 +87,7 @@ class StreamObserver:
     @property
     def complete(self) -> bool:
         """Whether the stream ended properly, with content and without an error."""
-        return (self.finished or (self.ended and self.answered)) and self.error is None
+        return (self.finished or (self.concluded and self.answered)) and self.error is None
 
     def feed(self, data: bytes) -> bytes:
         """Process the provider's bytes; return those for the client. What follows `[DONE]` is dropped."""
@@ -208,6 +209,7 @@ class StreamObserver:
             data = data_of(raw)
             if has_done and data is not None and data.strip() == _DONE:
                 self.done = self.ended = True
+                self.concluded = self.concluded or self._dialect.ends_with_done
                 return b"".join(out) + (raw if self.error is None and self.answered else b"")
             out.append(self._passed(raw, data, has_key=has_key))
         return out[0] if len(out) == 1 else b"".join(out)
@@ -239,7 +241,8 @@ class StreamObserver:
         self.answered = self.answered or (has_substance and self.error is None)
         self._begun = self._begun or bool(data)
         self.finished = self.finished or dialect.finishes(document)
-        self.ended = self.ended or dialect.is_last(document)
+        self.concluded = self.concluded or dialect.is_last(document)
+        self.ended = self.ended or self.concluded
 
     def _may_matter(self, data: bytes) -> bool:
         """Return whether an event with the model's words may also state how the answer ends, or what it costs."""

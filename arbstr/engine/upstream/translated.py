@@ -166,7 +166,7 @@ class TranslatingObserver(StreamObserver):
         """Return the events that close the answer, if it is complete."""
         if self._closed or not self.complete:
             return b""
-        self._closed = self.ended = True
+        self._closed = self.concluded = self.ended = True
         last: bytes = self._translator.end()
         self._on_end()
         return last

@@ -5,7 +5,7 @@ For refusals, whole responses and the events of streams alike. Never trusts a ty
 ==============================================  ==========================================================
 `{"error": {"message", "type", "code"}}`        OpenAI and most others; the value may be a text, a number, `true`
 `{"object": "error", "message", "code"}`        older servers; also `"type": "error"`, `"success": false`
-`{"message", "type"}`, `{"message", "code"}`    flat, where no choices stand beside it
+`{"message", "type"}`, `{"message", "code"}`    flat, where no answer stands beside it
 `[{"error": …}]`, `{"errors": […]}`             in a list
 `{"choices": [{"error": …}]}`                   in a choice, or its `finish_reason` "error"
 `{"detail": …}`                                 FastAPI: a text, a list of what is wrong with which field, an object
@@ -25,6 +25,7 @@ NO_ANSWER: JsonObject = {"message": "no usable choice"}
 
 _WORDS = ("message", "msg", "detail", "error", "errors", "error_message", "error_msg", "error_description", "title")
 _ERRORS = ("error", "errors")
+_ANSWERS = ("choices", "output", "content", "data")  # lists with an answer in it, each in one dialect
 _NAMES = ("code", "type", "status")
 _FLAT = ("code", "type", "status", "status_code", "statusCode", "error_code", "param")  # beside a flat error's message
 _DEEPEST = 4
@@ -204,7 +205,7 @@ def _flat_error(document: JsonObject) -> JsonObject | None:
     """Return a document that is itself the error, else None."""
     if document.get("object") == "error" or document.get("type") == "error" or document.get("success") is False:
         return document
-    if document.get("choices"):
+    if any(isinstance(document.get(name), list) and document[name] for name in _ANSWERS):
         return None
     if (detail := document.get("detail")) and isinstance(detail, str | list | dict):
         return error_of(detail) or document

@@ -132,6 +132,14 @@ def test_an_answer_with_too_many_values_is_skimmed_for_what_it_used() -> None:
     assert document["choices"]
 
 
+@pytest.mark.parametrize(
+    "answer", [b'"output":[{"type":"message"}]', b'"content": [{"text":"hi"}]', b'"data":[{"embedding":[1]}]']
+)
+def test_answers_of_other_dialects_with_too_many_values_are_skimmed_too(answer: bytes) -> None:
+    name = json.loads(b"{%b}" % answer).popitem()[0]
+    assert loads_or_none(b'{"x":[%b0],%b}' % (b"{}," * lenient_json.MOST_VALUES, answer))[name][0]
+
+
 @pytest.mark.parametrize("end", [b"", b',{"usage"', b',{"usage":{"a":', b',{"usage": 7}', b',{"usage":{"a":1e999}}'])
 def test_what_is_no_answer_is_skimmed_for_nothing(end: bytes) -> None:
     assert not loads_or_none(b"[%b0%b]" % (b"{}," * lenient_json.MOST_VALUES, end)).get("choices")
