@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +61,8 @@ def vacuum(config: ConfigOption = None) -> None:
 def rebuild(config: ConfigOption = None) -> None:
     """Rebuild the rollup tables from the request rows."""
     path = _sqlite_path(config)
-    _with_connection(path, lambda connection: connection.rebuild(_show_progress))
+    with _progress() as show:
+        _with_connection(path, lambda connection: connection.rebuild(show))
     print(f"{sanitize(str(path))}: rebuilt")
 
 
@@ -74,9 +76,9 @@ ToOption = Annotated[
 def copy(to: ToOption = None, config: ConfigOption = None) -> None:
     """Copy the ledger from SQLite into PostgreSQL.
 
-    That is the file of [database] path, with its rows, sums, accounts and what was learned. Run it again if it was cut
-    short: it goes on where it stopped. A password belongs into ~/.pgpass, PGPASSWORD or DATABASE_URL: others on this
-    machine can read what is written in a command.
+    That is the file of [database] path, or the one that DATABASE_URL names, with its rows, sums, accounts and what was
+    learned. Run it again if it was cut short: it goes on where it stopped. A password belongs into ~/.pgpass,
+    PGPASSWORD or DATABASE_URL: others on this machine can read what is written in a command.
     """
     import asyncio
 
@@ -87,11 +89,15 @@ def copy(to: ToOption = None, config: ConfigOption = None) -> None:
     path = local_path(ledger_place(config))
     place = _target(to, config, path)
     if not path.exists():
-        raise LedgerUnavailable(f"No ledger at {path}.")
-    asyncio.run(prepare(path))
-    copied = copy_ledger(path, place, _show_progress)
+        raise LedgerUnavailable(
+            f"No ledger at {path}; name its file by DATABASE_URL=./arbstr.db, or -c the configuration that does."
+        )
+    with _progress() as show:
+        asyncio.run(prepare(path))
+        copied = copy_ledger(path, place, show)
     before = f" ({copied.earlier:,} before)" if copied.earlier else ""
-    print(f"{copied.rows:,} rows copied{before} from {sanitize(str(path))} to {sanitize(str(place))}")
+    done = "nothing new to copy" if copied.was_done else f"{copied.rows:,} rows copied"
+    print(f"{done}{before} from {sanitize(str(path))} to {sanitize(str(place))}")
 
 
 def _target(to: str | None, config: Path | None, path: Path) -> PostgresPlace:
@@ -109,10 +115,21 @@ def _target(to: str | None, config: Path | None, path: Path) -> PostgresPlace:
     return place
 
 
-def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done >= total else ""
-        print(f"\r{done:,} of {total:,} rows", end=end, file=sys.stderr, flush=True)
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows on stderr how many rows of all are done, if that is a terminal; its line is ended at the end."""
+    begun = False
+
+    def show(done: int, total: int) -> None:
+        nonlocal begun
+        begun = True
+        print(f"\r{done:,} of {total:,} rows", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show if sys.stderr.isatty() else lambda done, total: None
+    finally:
+        if begun:
+            print(file=sys.stderr, flush=True)
 
 
 def _sqlite_path(config: Path | None) -> Path:
@@ -145,5 +162,5 @@ def _with_connection(path: Path, work: Callable[[WriteConnection], Awaitable[Non
             await connection.close()
 
     if not path.exists():
-        raise LedgerUnavailable(f"No ledger at {path}.")
+        raise LedgerUnavailable(f"No ledger at {path} yet; it is created when arbstr first serves.")
     asyncio.run(run())

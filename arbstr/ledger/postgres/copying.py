@@ -53,10 +53,11 @@ OnProgress = Callable[[int, int], None]
 
 @value_object
 class Copied:
-    """What came of a copy: how many rows it has copied now, and earlier."""
+    """What came of a copy: how many rows it has copied now, and earlier; `was_done`: there was nothing left to copy."""
 
     rows: int
     earlier: int
+    was_done: bool = False
 
 
 async def prepare(path: Path) -> None:
@@ -77,7 +78,7 @@ async def prepare(path: Path) -> None:
 def copy_ledger(path: Path, place: PostgresPlace, on_progress: OnProgress) -> Copied:
     """Copy a ledger that `prepare` has seen to; go on where an earlier copy was cut short.
 
-    Raises LedgerUnavailable, and UnusableInput where all was copied before.
+    Raises LedgerUnavailable, and UnusableInput where rows have come since all was copied.
     """
     try:
         with closing(PostgresConnection(place)) as db, closing(connect(path)) as source:
@@ -99,7 +100,7 @@ class _Copy:
     def run(self) -> Copied:
         upto = self._state(self._mark)
         if self._state(self._done_mark):
-            raise UnusableInput("This ledger was copied there before; what came to it later can't be added.")
+            return self._done_before(upto or 0)
         self._first = upto is None and self._one("SELECT NOT EXISTS (SELECT 1 FROM requests)", self._db)
         if upto is None:
             self._begin()
@@ -113,6 +114,15 @@ class _Copy:
             self._on_progress(done, total)
         self._finish()
         return Copied(done - earlier, earlier)
+
+    def _done_before(self, upto: int) -> Copied:
+        later = self._one(f"SELECT COUNT(*) FROM requests WHERE id > ? AND {_CLOSED}", self._source, (upto,))
+        if later:
+            raise UnusableInput(
+                f"This ledger was copied there before; {later:,} of its rows came later and can't be added. "
+                "Leave them, or copy it into an empty database."
+            )
+        return Copied(0, self._one(f"SELECT COUNT(*) FROM requests WHERE {_CLOSED}", self._source), was_done=True)
 
     def _begin(self) -> None:
         """Note that a copy has begun, in the first of whose ledgers everything is this one's."""

@@ -111,10 +111,14 @@ def test_a_ledger_is_moved_by_two_commands(terminal: Terminal) -> None:
     assert done.stdout.startswith("5 rows copied from old.db to postgresql://")
     assert "can read the password" in done.stderr
     assert "2.100 sats" in terminal.arbstr("stats", "--since", "2026-01-01T00:00:00Z").stdout
-    assert "copied there before" in terminal.arbstr("db", "copy", status=1).stderr
+    again = terminal.arbstr("db", "copy").stdout
+    assert again.startswith("nothing new to copy (5 before) from old.db to postgresql://")
+    insert(ledger)
+    assert "1 of its rows came later and can't be added" in terminal.arbstr("db", "copy", status=1).stderr
 
 
 def test_a_copy_needs_a_ledger_and_a_database(terminal: Terminal) -> None:
-    assert "No ledger at old.db" in terminal.arbstr("db", "copy", status=1).stderr
+    missing = terminal.arbstr("db", "copy", status=1).stderr
+    assert "No ledger at old.db; name its file by DATABASE_URL=./arbstr.db, or -c the configuration" in missing
     for arguments in (["--to", "somewhere"], []):
         assert "--to is not a URL of a database" in terminal.arbstr("db", "copy", *arguments, status=2, url="").stderr

@@ -112,7 +112,10 @@ async def test_the_copy_answers_as_the_ledger_did(
     assert 0 < came.rows < 400
     assert_alike(path, own_ledgers, place)
     assert await books_of(place) == await books_of(path)
-    with pytest.raises(UnusableInput, match="copied there before"):
+    assert await copied(path, place) == Copied(0, came.rows, was_done=True)
+    assert_alike(path, own_ledgers, place)
+    await write_rows(path, [record()])
+    with pytest.raises(UnusableInput, match="1 of its rows came later and can't be added"):
         await copied(path, place)
 
 
