@@ -158,8 +158,12 @@ class CircuitBreakers:
         """Return the state to keep over a restart, as JSON objects by provider."""
         return {name: breaker.export() for name, breaker in self._breakers.items()}
 
+    def figures(self) -> dict[str, JsonObject]:
+        """Return what was learned of the providers that were tried, as JSON objects."""
+        return {name: found for name, breaker in self._breakers.items() if (found := breaker.figures())["attempts"]}
+
     def restore(self, saved: Mapping[str, object]) -> None:
-        """Restore what `export` returned, as far as it is valid."""
+        """Restore what `export` or `figures` returned, as far as it is valid."""
         for name, state in saved.items():
             if name in self._breakers and isinstance(state, dict):
                 self._breakers[name].restore(state)

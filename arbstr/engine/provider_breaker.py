@@ -120,6 +120,7 @@ class ProviderBreaker:
         self._failures = 0  # in a row
         self._bodies = FailedBodies()
         self._window: deque[bool] = deque(maxlen=WINDOW)
+        self._attempts = self._answers = 0  # that the next two were learned from
         self._success_rate: float | None = None
         self._latency_ms: float | None = None
         self._last_error: str | None = None
@@ -177,6 +178,7 @@ class ProviderBreaker:
     def succeeded(self, latency_ms: float, permit: Permit) -> None:
         """Record a success of that permit's request."""
         self._learn(success=True)
+        self._answers += 1
         self._latency_ms = _learned(self._latency_ms, latency_ms)
         if self.open_until is None:
             self._failures = 0
@@ -300,14 +302,24 @@ class ProviderBreaker:
             "open_until_ms": view.open_until_ms,
             "asked": self._clock() < self._asked_until,
             "reopenings": self._reopenings,
-            "success_rate": view.success_rate,
-            "latency_ms": view.latency_ms,
+            **self.figures(),
+        }
+
+    def figures(self) -> JsonObject:
+        """Return what was learned of the provider, with the numbers of observations."""
+        return {
+            "attempts": self._attempts,
+            "success_rate": self._success_rate,
+            "answers": self._answers,
+            "latency_ms": self._latency_ms,
         }
 
     def restore(self, saved: JsonObject) -> None:
-        """Restore what `export` returned, as far as it is valid."""
+        """Restore what `export` or `figures` returned, as far as it is valid."""
         self._success_rate = _number(saved.get("success_rate"), 1.0)
         self._latency_ms = _number(saved.get("latency_ms"), 3_600_000.0)
+        self._attempts = _count(saved.get("attempts"), self._success_rate)
+        self._answers = _count(saved.get("answers"), self._latency_ms)
         until_ms = _number(saved.get("open_until_ms"), 1e15)
         pause_s = 0.0 if until_ms is None else (until_ms - self._now_ms()) / 1000
         if 0 < pause_s <= self._settings.max_open_for:
@@ -331,6 +343,7 @@ class ProviderBreaker:
 
     def _learn(self, *, success: bool) -> None:
         self._window.append(success)
+        self._attempts += 1
         self._success_rate = _learned(self._success_rate, float(success))
 
     def _publish(self, old: BreakerState, new: BreakerState, reason: str) -> None:
@@ -352,3 +365,8 @@ def _number(value: object, most: float) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         return None
     return float(value)
+
+
+def _count(value: object, learned: float | None) -> int:
+    """Return how many observations something was learned from: one at least, where that is not known."""
+    return 0 if learned is None else int(_number(value, 2.0**53) or 1)

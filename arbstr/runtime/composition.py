@@ -26,6 +26,7 @@ from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.clients import Clients
 from arbstr.engine.departure import is_drained
 from arbstr.engine.funds_queue import FundsQueue
+from arbstr.engine.learning.learner import Learner
 from arbstr.engine.node_funds import NodeFunds, funds_of
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.request_context import RequestContext
@@ -121,6 +122,11 @@ class Composition:
     def providers(self) -> tuple[Provider, ...]:
         """The configured providers."""
         return self.config.providers
+
+    @property
+    def learner(self) -> Learner:
+        """What learns of answers and charges."""
+        return self.router.learner
 
     def balance_of(self, provider: str) -> Balance | None:
         """Return what is known of the balance at a provider; None where there is nothing to ask."""

@@ -17,7 +17,6 @@ from arbstr.ledger.learned import LearnedState
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.runtime.composition import Composition
 from arbstr.sanitize import json_or_none
-from arbstr.types import JsonObject
 
 if TYPE_CHECKING:
     from arbstr.runtime.sharing import Sharing
@@ -27,7 +26,6 @@ logger = logging.getLogger(__name__)
 SAVE_EVERY_S = 30.0  # what a crash may lose of what was learned
 SAVE_APART_S = 1.0
 LOAD_EVERY_S = 1.0
-_HEALTH = "health"  # the kind of learned state that holds the breakers
 
 
 class StatePersistence:
@@ -55,7 +53,7 @@ class StatePersistence:
         learned: LearnedState = await self._ledger.load_learned()
         now = self._current()
         now.router.learner.restore(learned.ratios, learned.cells)
-        saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
+        saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == codec.HEALTH}
         now.health.restore(saved)
         if self._sharing is not None:
             self._sharing.loaded(learned)
@@ -65,13 +63,12 @@ class StatePersistence:
     def save(self) -> None:
         """Save the present state in the ledger."""
         now = self._current()
-        ratios, learned = now.router.learner.export() if self._sharing is None else ({}, {})
-        states = {(_HEALTH, name): codec.dumps(self._kept(state)) for name, state in now.health.export().items()}
+        if self._sharing is not None:  # which adds to what all have learned; and others know which breakers are open
+            self._ledger.save_learned({}, now.lists.export())
+            return
+        ratios, learned = now.router.learner.export()
+        states = {(codec.HEALTH, name): codec.dumps(state) for name, state in now.health.export().items()}
         self._ledger.save_learned(ratios, {**learned, **states, **now.lists.export()})
-
-    def _kept(self, state: JsonObject) -> JsonObject:
-        """Return what is kept of a breaker: whether it is open others know, where there are any, by one clock."""
-        return state if self._sharing is None else {**state, "open_until_ms": None}
 
     async def save_periodically(self) -> None:
         """Save at intervals, and soon after a breaker has changed; the owner cancels it."""

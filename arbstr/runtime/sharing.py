@@ -55,7 +55,7 @@ class Sharing:
         self._balances = SharedBalances(current, digests, clock, wake, wall_ms)
         self._describe = partial(_describe, current, source, admission)
         self._instances = SharedInstances(instance, self._describe, clock, wall_ms)
-        self._learning = SharedLearning(lambda: current().router.learner, instance, clock)
+        self._learning = SharedLearning(current, instance, clock)
         self._exchange.parts += [self._instances, self._breakers, self._cooldowns, self._prices, self._balances]
         self._exchange.jobs.append(self._learning.sync)
         self.instances = self._instances.statuses

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from arbstr.engine.learning.codec import CACHES, CHARGES, COUNTS, LENGTHS, RATIOS, TEXTS, dumps
+from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.learning.codec import CACHES, CHARGES, COUNTS, HEALTH, LENGTHS, RATIOS, TEXTS, dumps
 from arbstr.engine.learning.learner import Learner
 from arbstr.engine.learning.merging import is_same, merge
 from arbstr.ledger.learned import LearnedState
@@ -13,13 +15,27 @@ from arbstr.sanitize import json_or_none
 from arbstr.sharing.exchange import Channel
 
 EVERY_S = 30.0  # what a crash may lose of what was learned
-_KINDS = (LENGTHS, TEXTS, CHARGES, COUNTS, CACHES)
+_KINDS = (LENGTHS, TEXTS, CHARGES, COUNTS, CACHES, HEALTH)
+
+
+class Learning(Protocol):
+    """The parts of the configuration in force that learn."""
+
+    @property
+    def learner(self) -> Learner:
+        """What learns of answers and charges."""
+        ...
+
+    @property
+    def health(self) -> CircuitBreakers:
+        """The breakers, which learn how often providers answer, and how soon."""
+        ...
 
 
 class SharedLearning:
-    """Shares what the `current` learner learns. `clock` is monotonic seconds."""
+    """Shares what the `current` configuration learns. `clock` is monotonic seconds."""
 
-    def __init__(self, current: Callable[[], Learner], instance: str, clock: Callable[[], float]) -> None:
+    def __init__(self, current: Callable[[], Learning], instance: str, clock: Callable[[], float]) -> None:
         self._current = current
         self._instance = instance
         self._clock = clock
@@ -63,8 +79,8 @@ class SharedLearning:
 
     def _take(self, shared: Mapping[Cell, str], exported: Mapping[Cell, str]) -> None:
         """Go on from what is shared now, with what was learned here meanwhile."""
-        learner = self._current()
-        here = _cells(learner) if any(text != exported.get(cell) for cell, text in shared.items()) else exported
+        current = self._current()
+        here = _cells(current) if any(text != exported.get(cell) for cell, text in shared.items()) else exported
         changed = {}
         for cell, text in shared.items():
             both = merge(cell[0], text, exported.get(cell), here.get(cell))
@@ -73,10 +89,13 @@ class SharedLearning:
         self._known |= shared
         pairs = {policy: json_or_none(text) for (kind, policy), text in changed.items() if kind == RATIOS}
         ratios = {policy: (float(pair[1]), int(pair[0])) for policy, pair in pairs.items()}
-        learner.restore(ratios, {cell: text for cell, text in changed.items() if cell[0] != RATIOS})
+        current.learner.restore(ratios, {cell: text for cell, text in changed.items() if cell[0] != RATIOS})
+        current.health.restore({name: json_or_none(text) for (kind, name), text in changed.items() if kind == HEALTH})
 
 
-def _cells(learner: Learner) -> dict[Cell, str]:
+def _cells(current: Learning) -> dict[Cell, str]:
     """Return what was learned by kind and key, token ratios among it."""
-    ratios, cells = learner.export()
-    return {**cells, **{(RATIOS, policy): dumps([seen, ratio]) for policy, (ratio, seen) in ratios.items()}}
+    ratios, cells = current.learner.export()
+    of_policies = {(RATIOS, policy): dumps([seen, ratio]) for policy, (ratio, seen) in ratios.items()}
+    of_providers = {(HEALTH, name): dumps(figures) for name, figures in current.health.figures().items()}
+    return {**cells, **of_policies, **of_providers}

@@ -10,6 +10,7 @@ Cells = dict[tuple[str, str], str]  # by (kind, name): the learned state as JSON
 
 # The kinds of cells; token ratios are of a kind of their own.
 RATIOS, LENGTHS, TEXTS, CHARGES, COUNTS, CACHES = "ratios", "lengths", "texts", "charges", "counts", "caches"
+HEALTH = "health"  # the breakers' state
 
 _LARGEST = 2**53
 

@@ -11,9 +11,21 @@ from collections.abc import Callable
 from typing import Any
 
 from arbstr.engine.learning.cache_stats import HALF_LIFE_S
-from arbstr.engine.learning.codec import CACHES, CHARGES, COUNTS, LENGTHS, RATIOS, TEXTS, dumps, is_numbers, read_pairs
+from arbstr.engine.learning.codec import (
+    CACHES,
+    CHARGES,
+    COUNTS,
+    HEALTH,
+    LENGTHS,
+    RATIOS,
+    TEXTS,
+    dumps,
+    is_numbers,
+    read_pairs,
+)
 from arbstr.engine.learning.lengths import MEMORY
 from arbstr.engine.learning.provider_stats import COUNTS_MEMORY, MOST_CHARGES
+from arbstr.engine.provider_breaker import LEARNING
 from arbstr.sanitize import json_or_none
 
 Numbers = list[float]
@@ -155,6 +167,30 @@ def _add_caches(shared: Any, agreed: Any, own: Any, age_s: float) -> list[Number
     ]
 
 
+def _add_health(shared: Any, known: Any, own: Any, age_s: float) -> dict[str, float | None] | None:
+    """Add what breakers have learned: means that forget, each with the number of its observations."""
+    if not isinstance(shared, dict) or not isinstance(own, dict):
+        return None
+    merged: dict[str, float | None] = {}
+    for count, mean in (("attempts", "success_rate"), ("answers", "latency_ms")):
+        theirs, before, ours = ([state.get(count), state.get(mean)] for state in (shared, known or {}, own))
+        if is_numbers(theirs, 2) and is_numbers(ours, 2):
+            both: list[Any] = _fading(theirs, before if is_numbers(before, 2) else [0, 0.0], ours)
+        else:
+            both = ours if is_numbers(ours, 2) else theirs
+        merged |= {count: both[0], mean: both[1]}
+    return merged
+
+
+def _fading(shared: Numbers, known: Numbers, own: Numbers) -> Numbers:
+    """Add a mean in which each observation has the same weight but the first, as [observations, value]."""
+    seen, was = known if known[0] <= own[0] else (0.0, 0.0)
+    added = own[0] - seen
+    kept = (1.0 - LEARNING) ** added
+    new = own[1] - kept * was if seen else (1.0 - kept) * own[1]
+    return [int(shared[0] + added), max(0.0, kept * shared[1] + new)]
+
+
 _KINDS: dict[str, Callable[[Any, Any, Any, float], Any]] = {
     RATIOS: add_ratio,
     LENGTHS: _by_provider(_length, 3),
@@ -162,4 +198,5 @@ _KINDS: dict[str, Callable[[Any, Any, Any, float], Any]] = {
     CHARGES: _add_charges,
     COUNTS: _add_counts,
     CACHES: _add_caches,
+    HEALTH: _add_health,
 }

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from arbstr.config.schema import Config
+from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.learning.learner import Learner
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.postgres.channel import PostgresChannel
@@ -31,7 +32,15 @@ class Instance:
     def __init__(self, name: str, channel: PostgresChannel) -> None:
         self.learner = Learner(CONFIG, clock=Clock(), publish=lambda event: None)
         self.clock = Clock()
-        self.learning = SharedLearning(lambda: self.learner, name, self.clock)
+        self.health = CircuitBreakers(
+            ("alpha", "beta"),
+            CONFIG.breaker,
+            clock=self.clock,
+            now_ms=lambda: 0,
+            random=lambda: 0.0,
+            on_change=lambda event: None,
+        )
+        self.learning = SharedLearning(lambda: self, name, self.clock)
         self.loses = ""
         self._channel = channel
 
@@ -41,11 +50,17 @@ class Instance:
         learned = await ledger.learned()
         await ledger.close()
         self.learner.restore(learned.ratios, learned.cells)
+        self.health.restore(
+            {name: json.loads(text) for (kind, name), text in learned.cells.items() if kind == "health"}
+        )
         self.learning.loaded(learned)
 
     def learn(self, name: str, tokens: int) -> None:
         self.learner.tokens.update("chat", "gpt-4o", 400, None, 100, tokens, provider=name)
         self.learner.offer(name, "gpt-4o").record_counts(tokens, tokens)
+        permit = self.health.acquire(name)
+        assert permit is not None
+        permit.succeeded(100)
 
     async def sync(self) -> None:
         await self.learning.sync_now(self)
@@ -60,6 +75,8 @@ class Instance:
                 seen[kind, key] = {name: numbers[0] for name, numbers in state.items()}
             elif kind == "counts":
                 seen[kind, key] = state[0]
+        for name, figures in self.health.figures().items():
+            seen["health", name] = (figures["attempts"], figures["answers"])
         return seen
 
     # As a channel

@@ -700,7 +700,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-FIELDS = ["open_until_ms", "asked", "reopenings", "success_rate", "latency_ms"]
+FIELDS = ["open_until_ms", "asked", "reopenings", "attempts", "success_rate", "answers", "latency_ms"]
 
 
 @given(

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.config.schema import Breaker
+from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.learning.cache_stats import CacheStats
-from arbstr.engine.learning.codec import CACHES, CHARGES, COUNTS, LENGTHS, RATIOS, TEXTS, dumps
+from arbstr.engine.learning.codec import CACHES, CHARGES, COUNTS, HEALTH, LENGTHS, RATIOS, TEXTS, dumps
 from arbstr.engine.learning.lengths import MEMORY, Lengths, Texts
 from arbstr.engine.learning.merging import is_same, merge
 from arbstr.engine.learning.provider_stats import MOST_CHARGES, ChargeRatio, Counts
+from arbstr.errors import AttemptError
 
 PROVIDERS = ("alpha", "beta")
 # Who does what: an observation of a provider, or None to tell the others.
@@ -181,3 +184,45 @@ def test_nothing_is_changed_by_who_has_nothing_to_add() -> None:
     assert merge(LENGTHS, '{"a":1}', "{}", None) == '{"a":1}'
     assert merge(LENGTHS, '{"a": 1.0}', '{"a":1}', '{"b":1}') == '{"b":1}'
     assert merge(LENGTHS, None, None, "{}") == "{}"
+
+
+DOWN = AttemptError("status", "503 Service Unavailable", status=503, retryable=True)
+Attempts = list[tuple[bool, int]]  # whether it succeeded, and its latency in ms
+ATTEMPTS = st.lists(st.tuples(st.booleans(), st.integers(1, 9000)), max_size=30)
+
+
+def healthy() -> CircuitBreakers:
+    return CircuitBreakers(
+        ["alpha"],
+        Breaker(),
+        clock=lambda: 0.0,
+        now_ms=lambda: 0,
+        random=lambda: 0.0,
+        on_change=lambda event: None,
+    )
+
+
+def attempted(breakers: CircuitBreakers, attempts: Attempts) -> str | None:
+    for succeeded, latency_ms in attempts:
+        permit = breakers.acquire("alpha", early=True)
+        assert permit is not None
+        permit.succeeded(latency_ms) if succeeded else permit.failed(DOWN)
+    figures = breakers.figures().get("alpha")
+    return None if figures is None else dumps(figures)
+
+
+@given(ATTEMPTS, ATTEMPTS, ATTEMPTS)
+def test_success_rates_and_latencies_are_those_of_one_that_has_made_all_attempts(
+    before: Attempts, theirs: Attempts, ours: Attempts
+) -> None:
+    known = attempted(healthy(), before)
+    shared, own, alone = (attempted(healthy(), [*before, *more]) for more in (theirs, ours, [*theirs, *ours]))
+    merged, expected = (json.loads(state or "{}") for state in (merge(HEALTH, shared, known, own), alone))
+    assert merged == pytest.approx(expected)
+
+
+def test_an_arbstr_that_starts_without_what_was_learned_adds_to_it_all_the_same() -> None:
+    shared, own = attempted(healthy(), [(True, 100)] * 4), attempted(healthy(), [(False, 0)])
+    merged = json.loads(merge(HEALTH, shared, None, own) or "{}")
+    assert (merged["attempts"], merged["success_rate"]) == (5, pytest.approx(0.8))
+    assert (merged["answers"], merged["latency_ms"]) == (4, 100)
