@@ -7,9 +7,10 @@ import hashlib
 import hmac
 import json
 import logging
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 
@@ -23,7 +24,37 @@ TRIES = 6
 FIRST_PAUSE_S = 1.0  # doubled after each further try
 PATIENCE_S = 10.0  # for an answer
 
-Claim = Callable[[], Awaitable[bool]]  # whether an alert is to be posted from here; another instance may do so
+LEAST_WAIT_S = 1.0  # before another instance's claim is looked at again
+
+
+class Turn(NamedTuple):
+    """Whose turn it is to post an alert: this one's, by an `id`; else another's, which may fail to: ask again `in_s`.
+
+    Neither: it is posted.
+    """
+
+    id: str | None
+    in_s: float | None = None
+
+
+class Claim(Protocol):
+    """An alert that other instances hear of too."""
+
+    async def ask(self, own_id: str) -> Turn:
+        """Return whose turn it is; if it is this one's, nobody else's for longer than a webhook is tried."""
+        ...
+
+    def posted(self) -> None:
+        """Have the others know that it was posted."""
+        ...
+
+
+class _Waiting(NamedTuple):
+    """An alert: its JSON, what it is posted by unless that is known otherwise, and whose it may be."""
+
+    text: str
+    id: str
+    claim: Claim | None
 
 
 class Webhook:
@@ -43,7 +74,7 @@ class Webhook:
         self._transport = transport
         self._redactor = redactor
         self._sleep = sleep
-        self._waiting: deque[tuple[bytes, Claim | None]] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[_Waiting] = deque(maxlen=MOST_WAITING)
         self._arrival = asyncio.Event()
         self._is_failing = False  # then it leaves no other instance without an alert by claiming it
 
@@ -53,10 +84,13 @@ class Webhook:
 
     def put(self, document: dict[str, Any], claim: Claim | None = None) -> None:
         """Queue an alert; the oldest is dropped if there are too many. It is posted if its `claim` says so then."""
+        text = self._redactor.text(json.dumps(document, ensure_ascii=False, allow_nan=False))
+        self._append(_Waiting(text, secrets.token_hex(8), claim))
+
+    def _append(self, alert: _Waiting) -> None:
         if len(self._waiting) == MOST_WAITING:
             logger.warning("alerts: more than %d wait for the webhook; the oldest is dropped", MOST_WAITING)
-        text = self._redactor.text(json.dumps(document, ensure_ascii=False, allow_nan=False))
-        self._waiting.append((text.encode(), claim))
+        self._waiting.append(alert)
         self._arrival.set()
 
     async def run(self) -> None:
@@ -64,25 +98,36 @@ class Webhook:
         while True:
             self._arrival.clear()
             while self._waiting:
-                body, claim = alert = self._waiting.popleft()
+                alert = self._waiting.popleft()
                 try:
-                    if self._is_failing or claim is None or await claim():
-                        await self._deliver(body)
+                    await self._handle(alert)
                 except asyncio.CancelledError:  # another webhook may take over
                     self._waiting.appendleft(alert)
                     self._arrival.set()
                     raise
             await self._arrival.wait()
 
-    async def _deliver(self, body: bytes) -> None:
+    async def _handle(self, alert: _Waiting) -> None:
+        claim = alert.claim
+        turn = Turn(alert.id) if self._is_failing or claim is None else await claim.ask(alert.id)
+        if turn.id is not None:
+            body = json.dumps({"id": turn.id, **json.loads(alert.text)}, ensure_ascii=False).encode()
+            if await self._deliver(body) and claim is not None:
+                claim.posted()
+        elif turn.in_s is not None:
+            asyncio.get_running_loop().call_later(max(turn.in_s, LEAST_WAIT_S), self._append, alert)
+
+    async def _deliver(self, body: bytes) -> bool:
+        """Post a body; return whether it was taken, at last."""
         for tries in range(TRIES):
             if tries:
                 await self._sleep(FIRST_PAUSE_S * 2.0 ** (tries - 1))
             problem = await self._post(body)
             self._is_failing = problem is not None
             if problem is None:
-                return
+                return True
         logger.warning("alerts: the webhook did not take one in %d tries: %s", TRIES, problem)
+        return False
 
     async def _post(self, body: bytes) -> str | None:
         """Post a body; return what went wrong, None if it was taken."""

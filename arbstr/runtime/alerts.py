@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
@@ -78,7 +77,7 @@ class WebhookAlerts:
             self._webhook.put(document(event.alert))
         else:
             alert = {**document(event.alert), "instance": self._sharing.name}
-            self._webhook.put(alert, partial(self._sharing.alerts.claim, event.alert))
+            self._webhook.put(alert, self._sharing.alerts.of(event.alert))
 
     async def run(self) -> None:
         """Post the alerts; the owner cancels it."""

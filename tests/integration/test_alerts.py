@@ -60,6 +60,7 @@ async def test_a_budget_is_announced_signed_and_once(harness: ProxyHarness) -> N
     half, most = verified(await taker.asked(1)), verified(await taker.asked(2))
     assert half.pop("at")
     assert half.pop("resets_at")
+    assert half.pop("id") != most["id"]
     assert half == {
         "alert": "budget",
         "name": "global",

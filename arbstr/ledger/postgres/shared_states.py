@@ -23,12 +23,17 @@ _PUT = (
     "changed_at = excluded.changed_at, expires_at = excluded.expires_at, version = nextval('changes') "
     "WHERE shared.changed_at <= excluded.changed_at"
 )
+_DONE = "null"  # the value of what was claimed and is done
 _CLAIM = (
     "INSERT INTO shared (kind, key, value, instance, changed_at, expires_at) "
-    "VALUES (?, ?, 'null', ?, clock_timestamp(), clock_timestamp() + make_interval(secs => ?::float8)) "
+    "VALUES (?, ?, ?, ?, clock_timestamp(), clock_timestamp() + make_interval(secs => ?::float8)) "
     "ON CONFLICT (kind, key) DO UPDATE SET instance = excluded.instance, changed_at = excluded.changed_at, "
-    "expires_at = excluded.expires_at, version = nextval('changes') "
-    "WHERE shared.instance = excluded.instance OR shared.expires_at <= clock_timestamp() RETURNING 1"
+    "expires_at = excluded.expires_at, version = nextval('changes'), "
+    f"value = CASE shared.value WHEN '{_DONE}' THEN excluded.value ELSE shared.value END "
+    "WHERE shared.instance = excluded.instance OR shared.expires_at <= clock_timestamp() RETURNING value"
+)
+_CLAIMED = (
+    "SELECT value, EXTRACT(EPOCH FROM expires_at - clock_timestamp())::float8 FROM shared WHERE kind = ? AND key = ?"
 )
 _CHANGED = (
     "SELECT shared.kind, shared.key, value, instance, "
@@ -72,9 +77,32 @@ def put(db: Statements, changes: Sequence[Change], instance: str) -> None:
         db.execute(_PUT, (one.kind, one.key, one.value, instance, one.age_s, one.left_s))
 
 
-def claim(db: Statements, kind: str, key: str, instance: str, for_s: float) -> bool:
-    """Claim something for a time; return whether it is the instance's: no other has claimed it and holds it still."""
-    return db.execute(_CLAIM, (kind, key, instance, for_s)).fetchone() is not None
+class Claimed(NamedTuple):
+    """Whose something is: the caller's, with the number that goes with it; else another's, for `left_s` more.
+
+    `done`: that one has done it.
+    """
+
+    number: str | None
+    left_s: float = 0.0
+    done: bool = False
+
+
+def claim(db: Statements, kind: str, key: str, instance: str, number: str, for_s: float) -> Claimed:
+    """Claim something for a time, unless another instance has.
+
+    It goes by this number, or by that of an instance whose time was over before it was done.
+    """
+    own = db.execute(_CLAIM, (kind, key, number, instance, for_s)).fetchone()
+    if own is not None:
+        return Claimed(str(own[0]))
+    value, left_s = db.execute(_CLAIMED, (kind, key)).fetchone() or ("", 0.0)
+    return Claimed(None, left_s, done=value == _DONE)
+
+
+def finish(db: Statements, kind: str, key: str, instance: str, for_s: float) -> None:
+    """Note that something that was claimed is done; others hear so for a time."""
+    db.execute(_PUT, (kind, key, _DONE, instance, 0.0, for_s))
 
 
 def changed(db: Statements, known: Versions) -> list[Found]:

@@ -20,6 +20,7 @@ from arbstr.engine.routing import policy
 from arbstr.events import Alert, AlertRaised, ProviderHealthChanged
 from arbstr.ledger.postgres import shared_states
 from arbstr.ledger.postgres.channel import PostgresChannel
+from arbstr.market.webhook import Turn
 from arbstr.monitoring.remote_source import remote_source
 from arbstr.places import PostgresPlace
 from arbstr.runtime import process
@@ -123,14 +124,14 @@ async def test_what_all_hear_of_is_posted_once_and_by_each_without_the_ledger(
     instances: Instances, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "_IDLE_S", 0.2)
-    answers: list[bool] = []
-    claim = SharedAlerts.claim
+    turns: list[Turn] = []
+    ask = SharedAlerts.ask
 
-    async def noted(self: SharedAlerts, alert: Alert) -> bool:
-        answers.append(await claim(self, alert))
-        return answers[-1]
+    async def noted(self: SharedAlerts, alert: Alert, own_id: str) -> Turn:
+        turns.append(await ask(self, alert, own_id))
+        return turns[-1]
 
-    monkeypatch.setattr(SharedAlerts, "claim", noted)
+    monkeypatch.setattr(SharedAlerts, "ask", noted)
     first = await instances.configured()
     taker, alerts = await hook(first, reply(b"", status=200))
     charged = {**completion(), "cost": {"total_msats": 1000}}
@@ -141,9 +142,9 @@ async def test_what_all_hear_of_is_posted_once_and_by_each_without_the_ledger(
     await until(lambda: raised(one) == raised(other) == ["budget"])
     await one.chat()
     await until(lambda: raised(one) == raised(other) == ["budget", "provider_down"])
-    await until(lambda: len(answers) == 4)
-    assert sorted(answers) == [False, False, True, True]
+    await until(lambda: len(turns) == 4)
     await until(lambda: len(taker.requests) == 2)
+    assert len([turn for turn in turns if turn.id is not None]) == 2
     assert sorted(each.json["alert"] for each in taker.requests) == ["budget", "provider_down"]
     assert {each.json["instance"] for each in taker.requests} <= {here(one), here(other)}
     server.crash()
@@ -157,19 +158,28 @@ async def test_what_all_hear_of_is_posted_once_and_by_each_without_the_ledger(
     assert {each.json["instance"] for each in taker.requests[2:]} == {here(one), here(other)}
 
 
-async def test_a_claim_is_kept_until_it_ends_and_renewed_by_who_holds_it(instances: Instances) -> None:
+async def test_a_claim_ends_and_its_number_stays_until_what_was_claimed_is_done(instances: Instances) -> None:
     await (await instances.configured()).start()  # which makes the tables
     channel = await PostgresChannel.open(instances.place)
 
-    async def claims(instance: str, for_s: float) -> bool:
-        return await channel.do(lambda db: shared_states.claim(db, "alert", "a", instance, for_s))
+    async def claimed(instance: str, for_s: float = 3600.0) -> tuple[str | None, bool, bool]:
+        number = f"{instance}'s"
+        found = await channel.do(lambda db: shared_states.claim(db, "alert", "a", instance, number, for_s))
+        return found.number, 3500.0 < found.left_s <= 3600.0, found.done
 
+    async def done(instance: str, for_s: float) -> None:
+        await channel.do(lambda db: shared_states.finish(db, "alert", "a", instance, for_s))
+
+    theirs, is_done = (None, True, False), (None, True, True)
     try:
-        assert await claims("one", 3600.0)
-        assert not await claims("other", 3600.0)
-        assert await claims("one", 0.0)
-        assert await claims("other", 3600.0)
-        assert not await claims("one", 3600.0)
+        assert await claimed("one") == ("one's", False, False)
+        assert await claimed("other") == theirs
+        assert await claimed("one", 0.0) == ("one's", False, False)  # and dies
+        assert await claimed("other") == ("one's", False, False)
+        await done("other", 3600.0)
+        assert await claimed("one") == is_done
+        await done("other", 0.0)
+        assert await claimed("one") == ("one's", False, False)
     finally:
         await channel.close()
 

@@ -9,7 +9,8 @@ import logging
 import httpx
 import pytest
 
-from arbstr.market.webhook import MOST_WAITING, TRIES, Webhook
+from arbstr.market import webhook
+from arbstr.market.webhook import MOST_WAITING, TRIES, Turn, Webhook
 from arbstr.redaction import Redactor, Secret
 
 URL, KEY = Secret("https://hooks.example/services/t0ken-in-the-path"), Secret("sk-0123456789abcdef")
@@ -45,6 +46,21 @@ class Hook:
         await asyncio.gather(task, return_exceptions=True)
 
 
+class Shared:
+    """An alert that others hear of too: whose turn it is, time after time, and whether it was said to be posted."""
+
+    def __init__(self, *turns: Turn) -> None:
+        self.turns = list(turns)
+        self.was_posted = False
+
+    async def ask(self, own_id: str) -> Turn:
+        turn = self.turns.pop(0)
+        return Turn(own_id) if turn.id == "own" else turn
+
+    def posted(self) -> None:
+        self.was_posted = True
+
+
 async def test_of_a_crowd_the_latest_are_posted_in_order() -> None:
     hook = Hook(204)
     for number in range(MOST_WAITING + 20):
@@ -53,33 +69,47 @@ async def test_of_a_crowd_the_latest_are_posted_in_order() -> None:
     assert [json.loads(body)["number"] for body in hook.bodies] == list(range(20, MOST_WAITING + 20))
 
 
-async def test_what_another_instance_posts_is_not_posted() -> None:
-    async def others() -> bool:
-        return False
-
-    async def ours() -> bool:
-        return True
-
+async def test_what_another_instance_has_posted_is_not_posted() -> None:
+    others, ours = Shared(Turn(None)), Shared(Turn("own"))
     hook = Hook(204)
     hook.webhook.put({"number": 1}, others)
     hook.webhook.put({"number": 2}, ours)
     await hook.runs(1)
     assert [json.loads(body)["number"] for body in hook.bodies] == [2]
+    assert (others.was_posted, ours.was_posted) == (False, True)
+
+
+async def test_what_another_instance_has_claimed_and_not_posted_is_posted_by_its_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhook, "LEAST_WAIT_S", 0.0)
+    shared = Shared(Turn(None, in_s=0.001), Turn(None, in_s=-1.0), Turn("theirs"))
+    hook = Hook(204)
+    hook.webhook.put({"number": 1}, shared)
+    await hook.runs(1)
+    assert [json.loads(body) for body in hook.bodies] == [{"id": "theirs", "number": 1}]
+    assert shared.was_posted
+
+
+async def test_each_alert_has_an_id_of_its_own_which_stays_when_it_is_tried_again() -> None:
+    hook = Hook(503)
+    for number in range(2):
+        hook.webhook.put({"number": number})
+    await hook.runs(2 * TRIES)
+    ids = [json.loads(body)["id"] for body in hook.bodies]
+    assert len(set(ids[:TRIES])) == len(set(ids[TRIES:])) == 1
+    assert len(set(ids)) == 2
 
 
 async def test_who_does_not_reach_the_webhook_claims_nothing_from_others() -> None:
-    claimed = []
-
-    async def claim() -> bool:
-        claimed.append(True)
-        return True
-
+    first, second = Shared(Turn("own")), Shared(Turn("own"))
     hook = Hook(503)
-    for number in range(2):
-        hook.webhook.put({"number": number}, claim)
+    for shared in (first, second):
+        hook.webhook.put({"number": 1}, shared)
     await hook.runs(2 * TRIES)
     assert len(hook.bodies) == 2 * TRIES
-    assert len(claimed) == 1
+    assert (len(first.turns), len(second.turns)) == (0, 1)
+    assert not first.was_posted
 
 
 async def test_an_alert_that_is_not_taken_is_given_up_after_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,9 +12,12 @@ import pytest
 from arbstr.config.schema import Provider
 from arbstr.events import Alert
 from arbstr.ledger.postgres import shared_states
+from arbstr.ledger.postgres.shared_states import Claimed
+from arbstr.market import webhook
+from arbstr.market.webhook import Turn
 from arbstr.redaction import Secret
 from arbstr.sharing import alerts
-from arbstr.sharing.alerts import HELD_S, SharedAlerts
+from arbstr.sharing.alerts import CLAIM_S, HELD_S, SharedAlerts
 from arbstr.sharing.exchange import Channel
 from arbstr.sharing.parts import Digests
 
@@ -25,17 +28,21 @@ SPENT = Alert("budget", "global", NOW_MS, until_ms=NOW_MS + HOUR_MS, period="day
 
 
 class Database:
-    """What the claim's statement does, without a database; `stalls` is one that never answers."""
+    """What the statements of claims do, without a database; `stalls` is one that never answers."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.owners: dict[str, str] = {}
-        self.held_s: list[float] = []
+        self.claims: dict[str, tuple[str, str]] = {}  # by key: whose, and its number
+        self.done: dict[str, float] = {}  # by key: for how many seconds
         self.stalls = False
         monkeypatch.setattr(shared_states, "claim", self._claim)
+        monkeypatch.setattr(shared_states, "finish", self._finish)
 
-    def _claim(self, db: Any, kind: str, key: str, instance: str, for_s: float) -> bool:
-        self.held_s.append(for_s)
-        return self.owners.setdefault(key, instance) == instance
+    def _claim(self, db: Any, kind: str, key: str, instance: str, number: str, for_s: float) -> Claimed:
+        owner, known = self.claims.setdefault(key, (instance, number))
+        return Claimed(known) if owner == instance else Claimed(None, for_s, done=key in self.done)
+
+    def _finish(self, db: Any, kind: str, key: str, instance: str, for_s: float) -> None:
+        self.done[key] = for_s
 
     async def do(self, work: Callable[[Any], Any]) -> Any:
         if self.stalls:
@@ -60,8 +67,19 @@ class Instance(SharedAlerts):
 
     def __init__(self, database: Database, name: str, node: str = "node") -> None:
         self.providers = [Provider(name=node, url="https://node.example/v1", api_key=KEY)]
+        self.name = name
         self.exchange = Exchange(database)
         super().__init__(lambda: self, self.exchange, name, Digests(), lambda: NOW_MS)  # type: ignore[arg-type]  # all it uses
+
+    async def posts(self, alert: Alert) -> bool:
+        """Post an alert if it is this one's turn; return whether it was."""
+        shared = self.of(alert)
+        assert shared is not None
+        if (await shared.ask(self.name)).id is None:
+            return False
+        shared.posted()
+        await asyncio.gather(*self.exchange.errands)
+        return True
 
 
 @pytest.fixture
@@ -71,44 +89,53 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
 
 async def test_one_posts_what_all_hear_of_whatever_they_call_the_provider(database: Database) -> None:
     one, other = Instance(database, "one"), Instance(database, "other", node="their-node")
-    assert await one.claim(DOWN)
-    assert not await other.claim(Alert("provider_down", "their-node", NOW_MS + 300, reason="another arbstr found it"))
-    assert await one.claim(DOWN)  # and the same again, once it has cleared
-    assert not any("node.example" in key or KEY.reveal() in key for key in database.owners)
+    assert await one.posts(DOWN)
+    assert not await other.posts(Alert("provider_down", "their-node", NOW_MS + 300, reason="another arbstr found it"))
+    assert await one.posts(DOWN)  # and the same again, once it has cleared
+    assert not any("node.example" in key or KEY.reveal() in key for key in database.claims)
 
 
 async def test_each_percent_period_and_limit_of_a_budget_is_an_alert(database: Database) -> None:
     one, other = Instance(database, "one"), Instance(database, "other")
-    assert await one.claim(SPENT)
-    assert not await other.claim(SPENT)
+    assert await one.posts(SPENT)
+    assert not await other.posts(SPENT)
     for another in (
         replace(SPENT, percent=100),
         replace(SPENT, until_ms=NOW_MS + 2 * HOUR_MS),
         replace(SPENT, limit_msats=2000),
         replace(SPENT, name="client:a"),
     ):
-        assert await other.claim(another)
-    assert database.held_s[0] == 3600.0  # until the period ends
+        assert await other.posts(another)
+    assert next(iter(database.done.values())) == 3600.0  # until the period ends
 
 
-async def test_a_budget_whose_period_ends_now_is_claimed_for_a_while(database: Database) -> None:
+async def test_a_budget_whose_period_ends_now_is_held_for_a_while(database: Database) -> None:
     late = Alert("budget", "global", NOW_MS, until_ms=NOW_MS - 1, period="hour", percent=75, limit_msats=1000)
-    assert await Instance(database, "one").claim(late)
-    assert database.held_s == [HELD_S]
+    assert await Instance(database, "one").posts(late)
+    assert list(database.done.values()) == [HELD_S]
+
+
+async def test_what_is_claimed_but_not_posted_is_asked_for_again_when_the_claim_ends(database: Database) -> None:
+    one, other = Instance(database, "one"), Instance(database, "other")
+    assert await one.ask(DOWN, "its own") == Turn("its own")
+    assert await other.ask(DOWN, "another") == Turn(None, CLAIM_S)
+    one.posted(DOWN)
+    assert await other.ask(DOWN, "another") == Turn(None)
+
+
+def test_a_claim_outlasts_the_posting_of_an_alert() -> None:
+    assert CLAIM_S > webhook.TRIES * webhook.PATIENCE_S + webhook.FIRST_PAUSE_S * (2 ** (webhook.TRIES - 1) - 1)
 
 
 async def test_charges_that_no_request_explains_are_each_instances_own(database: Database) -> None:
-    charge = Alert("unexplained_charge", "node", NOW_MS, msats=500)
-    assert await Instance(database, "one").claim(charge)
-    assert await Instance(database, "other").claim(charge)
-    assert database.owners == {}
+    assert Instance(database, "one").of(Alert("unexplained_charge", "node", NOW_MS, msats=500)) is None
 
 
 async def test_without_the_database_each_posts_at_once(database: Database) -> None:
-    await Instance(database, "one").claim(DOWN)
+    await Instance(database, "one").ask(DOWN, "one")
     other = Instance(database, "other")
     other.exchange.problem = "The server does not answer."
-    assert await other.claim(DOWN)
+    assert await other.ask(DOWN, "other") == Turn("other")
     assert other.exchange.errands == []
 
 
@@ -118,6 +145,6 @@ async def test_a_database_that_does_not_answer_is_not_waited_for(
     monkeypatch.setattr(alerts, "PATIENCE_S", 0.01)
     database.stalls = True
     one = Instance(database, "one")
-    assert await one.claim(DOWN)
+    assert await one.ask(DOWN, "own") == Turn("own")
     for errand in one.exchange.errands:
         errand.cancel()
