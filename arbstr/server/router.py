@@ -15,6 +15,7 @@ from aiohttp import web
 from arbstr.errors import Forbidden, MethodNotAllowed, NotFound
 from arbstr.sanitize import sanitize
 from arbstr.server.request import Request
+from arbstr.suggest import did_you_mean
 
 Handler = Callable[[Request], Awaitable[web.StreamResponse]]
 NamedHandler = Callable[[Request, str], Awaitable[web.StreamResponse]]
@@ -93,8 +94,9 @@ class EndpointRouter:
                 if answered in by_method_named:
                     return partial(_with_rest, by_method_named[answered], rest)
                 raise _not_allowed(sanitize(path), method, by_method_named)
-        served = ", ".join(self._served)
-        raise NotFound(f"There is no endpoint {sanitize(path)}. Available, also below /policy/NAME: {served}.")
+        meant = did_you_mean(path, self._exact, str)
+        served = f"Available, also below /policy/NAME: {', '.join(self._served)}."
+        raise NotFound(f"There is no endpoint {sanitize(path)}{f'; {meant}' if meant else '.'} {served}")
 
 
 def _policy_and_path(raw_path: str) -> tuple[str, str]:

@@ -71,6 +71,19 @@ async def test_any_other_path_is_not_found(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "meant"),
+    [("/v1/v1/messages", "/v1/messages"), ("/v1/chat/completion", "/v1/chat/completions"), ("/v1/Cost", "/v1/cost")],
+)
+async def test_the_path_that_was_probably_meant_is_named(path: str, meant: str) -> None:
+    """A base URL with /v1 where a client adds it, say."""
+    paths = ("/v1/messages", "/v1/chat/completions", "/v1/cost")
+    routes = EndpointRouter([Route("POST", each, adding, for_clients=True) for each in paths])
+    with pytest.raises(NotFound) as refusal:
+        routes.find(asked("POST", path))
+    assert refusal.value.message.startswith(f"There is no endpoint {path}; did you mean {meant}? Available")
+
+
+@pytest.mark.parametrize(
     ("path", "text"),
     [("/v1/list", "all"), ("/list", "all"), ("/list?x", "all"), ("/v1/list/a", "a"), ("/list/a", "a"), ("/own", "all")],
 )
