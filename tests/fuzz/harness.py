@@ -27,14 +27,17 @@ from arbstr.ledger.model import Detail
 from arbstr.logs.ring import LogLine
 from arbstr.sanitize import sanitize
 from arbstr.types import RequestRecord
-from tests.fuzz.requests import TOKEN, Sent
+from tests.fuzz.requests import CHAT, TOKEN, Sent
+from tests.support.dialects import ALL, MESSAGES
 from tests.support.harness import Arbstr, ProxyHarness, key_of
 from tests.support.patience import PATIENCE_S
-from tests.support.provider import Asked, Part, Reply, completion, json_reply, sse_reply, stream_events
+from tests.support.provider import Asked, Part, Reply, json_reply, sse_reply
 
 T = TypeVar("T")
 
-SECRETS = (key_of("alpha"), key_of("beta"), TOKEN)
+SECRETS = (key_of("alpha"), key_of("beta"), key_of("gamma"), TOKEN)
+CHATTY = "chatty"  # a model that only providers of chat have
+_SPEECHES = {speech.path: speech for speech in ALL}
 QUIET_S = 0.1  # what is no whole request may wait for its rest; its client leaves after so long
 _FAULTS = ("Traceback", "unhandled exception", "could not fully record", "never retrieved", "could not read")
 _LATENCY = "x-arbstr-latency-ms"  # stands in whatever answers a chat request as a whole
@@ -56,7 +59,10 @@ class ParsedResponse:
 
 
 class FuzzHarness:
-    """One arbstr for many examples. Providers: alpha plays the given replies, beta answers properly."""
+    """One arbstr for many examples. Providers: alpha plays the given replies, beta answers properly.
+
+    So do gamma and delta, which speak chat alone, for the model `chatty`.
+    """
 
     def __init__(self, home: Path) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
@@ -84,6 +90,9 @@ class FuzzHarness:
         patient = {"first_byte": 3, "idle": 3}
         await self._proxy.add_provider("alpha", self._wild, models=("gpt-4o", "mini"), timeouts=patient)
         await self._proxy.add_provider("beta", _good, models=("gpt-4o", "mini"), input_rate=1000, output_rate=3000)
+        alone: dict[str, Any] = {"models": (CHATTY,), "dialects": ("chat",)}
+        await self._proxy.add_provider("gamma", self._wild, timeouts=patient, **alone)
+        await self._proxy.add_provider("delta", _good, input_rate=1000, output_rate=3000, **alone)
         arbstr = await self._proxy.start(
             server={"auth_token": TOKEN, "max_request_mb": 1, "allowed_origins": ["*"], "keepalive": 2},
             retry={"max_retries": 1},
@@ -114,7 +123,7 @@ class FuzzHarness:
         for answer in heard:
             assert answer.status != 500, answer
             assert _LATENCY not in answer.headers or answer.request_id in {record.request_id for record in records}
-            _check_error(answer)
+            _check_error(answer, sent.path)
             _check_secrets(answer)
         if sent.orderly:
             assert heard, f"no answer, and the connection was {'closed' if closed else 'left waiting'}"
@@ -159,7 +168,7 @@ class FuzzHarness:
         async with asyncio.timeout(PATIENCE_S):
             while self._arbstr.source.snapshot().running or self._arbstr.proxy._lasting.admission.in_flight:
                 await self._arbstr.catch_up()
-        for name in ("alpha", "beta"):
+        for name in ("alpha", "beta", "gamma", "delta"):
             self._arbstr.source.close_breaker(name)
 
     # What must hold
@@ -201,14 +210,19 @@ class FuzzHarness:
 
 
 def _good(asked: Asked) -> Reply:
-    return sse_reply(*stream_events("Hi")) if asked.json.get("stream") else json_reply(completion("Hi"))
+    speech = _SPEECHES[asked.path.partition("?")[0]]
+    return sse_reply(*speech.events) if asked.json.get("stream") and speech.events else json_reply(speech.answer)
 
 
-def _check_error(answer: ParsedResponse) -> None:
-    """An error of arbstr's own has OpenAI's shape; one that a provider gave is the provider's."""
+def _check_error(answer: ParsedResponse, path: str = CHAT) -> None:
+    """An error of arbstr's own has its dialect's shape; one that a provider gave is the provider's."""
     if answer.status < 400 or ("x-arbstr-provider" in answer.headers and answer.status < 500):
         return
-    error = json.loads(answer.body)["error"]
+    document = json.loads(answer.body)
+    error = document["error"]
+    if path == MESSAGES.path:
+        assert (document["type"], set(error)) == ("error", {"type", "message"})
+        return
     assert set(error) == {"message", "type", "param", "code"}
     assert isinstance(error["message"], str)
     assert error["message"]

@@ -1,4 +1,4 @@
-"""What clients send: chat requests with anything in any field, under any head."""
+"""What clients send: requests with anything in any field, chat's under any head."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ _NAMES = st.sampled_from(
 
 @dataclass(frozen=True)
 class Sent:
-    """Bytes in the pieces in which a client sends them; `orderly` ones are a chat request with its token, and whole."""
+    """Bytes in the pieces in which a client sends them; `orderly` ones are a request with its token, and whole."""
 
     pieces: list[bytes]
     orderly: bool = False
+    path: str = CHAT
 
 
 @st.composite
@@ -125,6 +126,11 @@ def asking(*, stream: bool = False, usage: bool = False) -> Sent:
         b"true" if stream else b"false",
         options,
     )
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    return posted(CHAT, body)
+
+
+def posted(path: str, body: bytes) -> Sent:
+    """A request with this body, at once."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
     labels = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return Sent([(head + labels).encode() + body], orderly=True)
+    return Sent([(head + labels).encode() + body], orderly=True, path=path)
