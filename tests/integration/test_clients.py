@@ -163,6 +163,14 @@ async def test_models_are_listed_as_far_as_they_are_allowed(harness: ProxyHarnes
     assert len((await arbstr.get("/v1/models", headers=bearer(OWNER))).json["data"]) == 3
 
 
+async def test_a_name_that_an_aliass_pattern_takes_is_a_model_for_those_who_may_use_it(harness: ProxyHarness) -> None:
+    rules = {"rules": [{"name": "small", "allowed_models": ["gpt-4o-mini"]}]}
+    known = (client("alice", allowed_models=("gpt-4o",)), client("bob", policy="small"))
+    arbstr = await started(harness, *known, policies=rules, aliases={"big-*": "gpt-4o"})
+    for name, status in (("alice", 200), ("bob", 404), (OWNER, 200)):
+        assert (await arbstr.get("/v1/models/big-1", headers=bearer(name))).status == status
+
+
 async def test_an_alias_and_what_it_stands_for_are_allowed_together(harness: ProxyHarness) -> None:
     aliases = {"fast": "gpt-4o-mini", "dear": "gpt-4o"}
     arbstr = await started(

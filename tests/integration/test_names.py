@@ -88,6 +88,15 @@ async def test_models_lists_aliases_by_their_names_and_who_serves_them(harness: 
     assert (await arbstr.get("/v1/models/Fast")).json["id"] == "fast"
 
 
+async def test_a_name_that_an_aliass_pattern_takes_is_a_model(harness: ProxyHarness) -> None:
+    """Clients look for the model that they were made for, and are served it under that name."""
+    await harness.add_provider("alpha", models=("gpt-4o-mini", "claude-3.5-sonnet"))
+    arbstr = await harness.start(aliases=ALIASES)
+    model = (await arbstr.get("/v1/models/claude-Sonnet-4-20250514")).json
+    assert (model["id"], model["arbstr"]["alias_of"]) == ("claude-Sonnet-4-20250514", "claude-3.5-sonnet")
+    assert (await arbstr.get("/v1/models/claude-sonnet-5")).status == 404
+
+
 async def test_an_alias_may_be_asked_for_in_the_ledger_before_it_was_used(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", models=("gpt-4o-mini",))
     arbstr = await harness.start(aliases=ALIASES)

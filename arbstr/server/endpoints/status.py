@@ -79,22 +79,34 @@ class StatusEndpoints:
         return json_response(document)
 
     async def model(self, request: Request, name: str) -> web.Response:
-        """One model."""
+        """One model; also under a name that the pattern of an alias takes."""
         known = await self._known_to(request.client)
         models = {each.casefold(): described for each, described in known.items()}
-        if name.casefold() not in models:
+        entry = models.get(name.casefold()) or self._by_pattern(name, request.client)
+        if entry is None:
             message = f"No provider lists the model {shown(name)}; listed: {some(known)}."
             raise ModelNotFound(message, param="model")
-        return json_response(models[name.casefold()])
+        return json_response(entry)
+
+    def _by_pattern(self, name: str, client: KnownClient | None) -> shapes.ModelEntry | None:
+        """Return the description of a name that an alias's pattern takes, None if none does or the client may not."""
+        model = self._names.resolve(name)
+        is_alias = model.casefold() != name.casefold()
+        offering = self._offering(model) if is_alias and self._may_use(client, name) else []
+        return self._model(name, model, offering) if offering else None
 
     async def _known_to(self, client: KnownClient | None) -> dict[str, shapes.ModelEntry]:
         """Return the descriptions of the models and aliases that a client may use, itself and by its policy."""
         known = await self._known()
         if client is None:
             return known
-        if client.policy is not None:
-            known = {name: entry for name, entry in known.items() if self._router.allows(client.policy, name)}
-        return {name: entry for name, entry in known.items() if client.allows(name, self._names.resolve(name))}
+        return {name: entry for name, entry in known.items() if self._may_use(client, name)}
+
+    def _may_use(self, client: KnownClient | None, name: str) -> bool:
+        if client is None:
+            return True
+        by_policy = client.policy is None or self._router.allows(client.policy, name)
+        return by_policy and client.allows(name, self._names.resolve(name))
 
     async def _known(self) -> dict[str, shapes.ModelEntry]:
         """Return the descriptions of all models and aliases."""
