@@ -88,6 +88,20 @@ async def test_a_key_in_a_refusal_is_masked(harness: ProxyHarness, speech: Speec
     assert key not in answer.body.decode() + json.dumps(await arbstr.row(answer))
 
 
+@pytest.mark.parametrize("speech", TRANSLATED, ids=lambda speech: speech.name)
+async def test_a_404_about_what_the_request_refers_to_is_the_clients(harness: ProxyHarness, speech: Speech) -> None:
+    """It says nothing about the endpoint or the model: both are asked again."""
+    refusal = error_reply(404, "File not found: file_011CNha8iCJc")
+    models = (MODEL, "gpt-4o-mini")
+    alpha = await harness.add_provider("alpha", *[refusal] * 3, json_reply(speech.answer), models=models)
+    arbstr = await harness.start()
+    for model in (*models, MODEL):
+        answer = await ask(arbstr, speech, model=model)
+        assert (answer.status, answer.body) == (404, refusal[1])
+    assert (await ask(arbstr, speech)).status == 200
+    assert [asked.path for asked in alpha.requests] == [speech.path] * 4
+
+
 STRICT = {"name": "strict", "keywords": ["hello"], "max_sats_per_1k_output": 1}
 
 

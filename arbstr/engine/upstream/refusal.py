@@ -37,6 +37,8 @@ def failure_of(
     if status in dialect.retryable:
         wait_s = retry_after_s(retry_after, _with_details(error, document), milliseconds=retry_after_ms)
         return AttemptError("status", message, status=status, retryable=True, retry_after_s=wait_s)
+    if status == _NOT_FOUND and verdict.says_unknown_reference(error):
+        return None
     if dialect is not CHAT and _is_without_endpoint(status, error):
         return AttemptError("no_endpoint", message, status=status)
     if status == _NOT_FOUND and document is None:

@@ -52,9 +52,13 @@ _UNKNOWN_MODEL = re.compile(
     r"|\b(unknown|no such|not a valid|invalid|unrecognized|nonexistent) model\b(?! (input|output|parameter|setting))"
     r"|^\W*((the|this|requested) )*model\b(\W+(?!.?s )\S+)? (is )?(currently )?(not (supported|available)|disabled)\b"
     r"(?! (for|with|when|by|in))"
-    r"|\bnot have access to (the |this )?model\b",
+    r"|\bnot have access to (the |this )?model\b"
+    r"|^\W*model: (?=\S*[-/\d])\S+$",
     re.IGNORECASE,
 )
+# What requests refer to by id, as in `previous_response_id`, and how these ids begin.
+_REFERENCES = frozenset(("previous_response_id", "conversation", "prompt", "prompt.id", "file_id", "container"))
+_REFERENCE = re.compile(r"\b(?:resp|conv|pmpt|file|vs|msg|rs|container|cntr)[_-][A-Za-z0-9]")
 _CONTENT_CODES = frozenset(
     {
         "content_filter",
@@ -119,6 +123,16 @@ def says_unknown_model(error: JsonObject) -> bool:
     if isinstance(param, str) and param:
         return param == "model"
     return _UNKNOWN_MODEL.search(words(error)[:_LONGEST_SOUGHT]) is not None
+
+
+def says_unknown_reference(error: JsonObject) -> bool:
+    """Return whether an error says that something else than the model is not there that the request refers to by id."""
+    if says_unknown_model(error):
+        return False
+    param = error.get("param")
+    if isinstance(param, str) and param in _REFERENCES:
+        return True
+    return _REFERENCE.search(words(error)[:_LONGEST_SOUGHT]) is not None
 
 
 def says_content(error: JsonObject) -> bool:

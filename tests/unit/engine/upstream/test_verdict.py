@@ -166,6 +166,7 @@ def test_a_choice_with_a_message_or_a_text_is_an_answer(choices: list[Any]) -> N
                 "The requested model 'org/gpt-4o' is not supported.",
                 "Model gpt-4o is currently disabled",
                 "You do not have access to the model gpt-4o",
+                "model: claude-3-5-sonnet-20240620",
             )
         ),
     ],
@@ -183,6 +184,8 @@ def test_a_model_that_the_provider_does_not_have(error: dict[str, Any]) -> None:
         {"message": "The model does not exist", "param": "messages"},
         {"message": "The model can't see this image. The file was not found"},
         {"message": "invalid model input"},
+        {"message": "model: Field required"},
+        {"message": "model: required"},
         {"message": "The model's tool_choice is not supported"},
         {"message": "The model does not support images: this is not supported"},
         {"message": "The model gpt-4o is not supported with this tool_choice"},
@@ -195,6 +198,28 @@ def test_a_model_that_the_provider_does_not_have(error: dict[str, Any]) -> None:
 )
 def test_other_faults_of_a_request_are_not_about_the_model(error: dict[str, Any]) -> None:
     assert not verdict.says_unknown_model(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "about"),
+    [
+        ({"message": "Previous response with id 'resp_0' not found."}, True),
+        ({"message": "Conversation with id 'conv_68a' not found."}, True),
+        ({"message": "No such File object: file-abc123"}, True),
+        ({"message": "File not found: file_011CNha8iCJcU1wXNR6q4V8w"}, True),
+        ({"message": "no", "param": "previous_response_id"}, True),
+        ({"message": "The model `file-x` does not exist"}, False),
+        ({"message": "Not found: /v1/responses"}, False),
+        ({"message": "Invalid URL (POST /v1/responses)"}, False),
+        ({"message": "no", "param": "model"}, False),
+        ({"message": "no", "param": ["input"]}, False),
+        ({"detail": "Not Found"}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_a_refusal_of_what_the_request_refers_to(error: dict[str, Any], about: bool) -> None:
+    assert verdict.says_unknown_reference(error) == about
 
 
 @pytest.mark.parametrize(
