@@ -1,4 +1,7 @@
-"""Killed at any step, nothing is lost and nothing is paid twice: `arbstr recover` brings every move to its end."""
+"""Killed at any step, nothing is lost and nothing is paid twice: `arbstr recover` brings every move to its end.
+
+It does so too where the power failed, and all is gone that was not synchronized with the disk.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ class Case:
     def __init__(self, nodes: MoneyNodes, directory: Path, runner: CommandRunner, key: str | None = None) -> None:
         directory.mkdir()
         self.directory = directory
+        self.power_fails = False  # where a command is killed
         self.name = f"node-{nodes.mint.next()}"
         self.node: Node = nodes.node(self.name)
         self.mint = nodes.mint
@@ -67,7 +71,9 @@ class Case:
         return path.read_text() if path.exists() else ""
 
     def run(self, *arguments: str, stdin: str = "", kill_at: int = 0) -> Ended:
-        return self._runner.run(self.directory, *arguments, stdin=stdin, kill_at=kill_at)
+        return self._runner.run(
+            self.directory, *arguments, stdin=stdin, kill_at=kill_at, power_fails=self.power_fails and kill_at > 0
+        )
 
     def recover(self) -> Ended:
         ended = self.run("recover")
@@ -111,10 +117,12 @@ def fund(case: Case, kill_at: int) -> Ended:
     return case.run("fund", "a", stdin=case.token, kill_at=kill_at)
 
 
-@pytest.mark.parametrize("older_node", [False, True], ids=["node", "older_node"])
-def test_a_first_fund_pays_once_and_its_key_is_written(making: Making, older_node: bool) -> None:
+@pytest.mark.parametrize(
+    ("older_node", "power_fails"), [(False, False), (True, False), (False, True)], ids=["node", "older_node", "power"]
+)
+def test_a_first_fund_pays_once_and_its_key_is_written(making: Making, older_node: bool, power_fails: bool) -> None:
     def first_fund(case: Case, kill_at: int) -> Ended:
-        case.node.makes_keys_once = older_node
+        case.node.makes_keys_once, case.power_fails = older_node, power_fails
         return fund(case, kill_at)
 
     for case, ended in killed_at_each_step(making, None, first_fund):
@@ -168,9 +176,15 @@ def test_a_paid_invoice_is_credited_once_and_its_key_is_written(making: Making, 
             assert case.node.accounts[case.key or ""].free == 50_000 + (100_000 if key else 0), ended.step
 
 
-@pytest.mark.parametrize("to", [("--to", "token.txt"), ()], ids=["file", "terminal"])
-def test_a_refund_is_handed_over_whole(making: Making, to: tuple[str, ...]) -> None:
+FILE = ("--to", "token.txt")
+
+
+@pytest.mark.parametrize(
+    ("to", "power_fails"), [(FILE, False), ((), False), (FILE, True)], ids=["file", "terminal", "power"]
+)
+def test_a_refund_is_handed_over_whole(making: Making, to: tuple[str, ...], power_fails: bool) -> None:
     def refund(case: Case, kill_at: int) -> Ended:
+        case.power_fails = power_fails
         return case.run("refund", "a", *to, kill_at=kill_at)
 
     for case, ended in killed_at_each_step(making, KEY, refund):

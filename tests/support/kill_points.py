@@ -3,6 +3,8 @@
 A step is what others can see of it: a file that is written, renamed or deleted, a request that goes out, an
 answer that comes in, a line on the terminal. Nothing in arbstr knows of it. One process loads all modules and forks the
 others, so that a run takes a few hundredths of a second.
+
+With `power_fails` the machine goes with it: of the directory there is only what had been synchronized.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import gc
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -56,9 +59,12 @@ class CommandRunner:
     def __exit__(self, *raised: object) -> None:
         end(self._process)
 
-    def run(self, directory: Path, *arguments: str, stdin: str = "", kill_at: int = 0) -> Ended:
+    def run(
+        self, directory: Path, *arguments: str, stdin: str = "", kill_at: int = 0, power_fails: bool = False
+    ) -> Ended:
         """Run a command; with `kill_at` it dies before the step of that number, if it has so many."""
         asked = {"directory": str(directory), "arguments": arguments, "stdin": stdin, "kill_at": kill_at}
+        asked["power_fails"] = power_fails
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(asked) + "\n")
@@ -108,7 +114,7 @@ def _run(asked: dict[str, Any], given: Path, out: Path, err: Path, step: Path) -
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 - the child's own
     os.chdir(asked["directory"])
     if asked["kill_at"]:
-        _set_kill_points(asked["kill_at"], step)
+        _set_kill_points(asked["kill_at"], step, _Disk(Path.cwd()).lose_power if asked["power_fails"] else lambda: None)
     status = 1
     try:
         status = cli.run(asked["arguments"])
@@ -118,7 +124,44 @@ def _run(asked: dict[str, Any], given: Path, out: Path, err: Path, step: Path) -
         os._exit(status)
 
 
-def _set_kill_points(kill_at: int, note: Path) -> None:
+class _Disk:
+    """What of a directory is on its disk: what was there at first, and what has been synchronized since."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open, self._close, self._fsync = os.open, os.close, os.fsync
+        self._unlink, self._names, self._texts = os.unlink, dict[str, int](), dict[int, bytes]()
+        self._held = [self._open(entry, os.O_RDONLY) for entry in os.scandir(directory)]  # no inode is used again
+        for descriptor in self._held:
+            self._keep(descriptor)
+        self._keep_names()
+        os.fsync = self._synchronized  # type: ignore[assignment]  # arbstr gives it descriptors alone
+
+    def _synchronized(self, descriptor: int) -> None:
+        self._fsync(descriptor)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            self._keep_names()
+        else:
+            self._held.append(os.dup(descriptor))
+            self._keep(descriptor)
+
+    def _keep(self, descriptor: int) -> None:
+        self._texts[os.fstat(descriptor).st_ino] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+    def _keep_names(self) -> None:
+        self._names = {entry.name: entry.inode() for entry in os.scandir(self._directory)}
+
+    def lose_power(self) -> None:
+        """Leave the directory as it is found when the machine starts again."""
+        for entry in list(os.scandir(self._directory)):
+            self._unlink(entry)
+        for name, inode in self._names.items():
+            file = self._directory / name
+            file.touch(0o600)
+            file.write_bytes(self._texts.get(inode, b""))
+
+
+def _set_kill_points(kill_at: int, note: Path, lose: Callable[[], None]) -> None:
     from arbstr.transport.pool import PooledTransport
 
     taken = 0
@@ -130,6 +173,7 @@ def _set_kill_points(kill_at: int, note: Path) -> None:
         taken += 1
         if taken == kill_at:
             write(journal, name.encode())
+            lose()
             kill(os.getpid(), signal.SIGKILL)
 
     def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
