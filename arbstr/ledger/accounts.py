@@ -318,8 +318,9 @@ def _change_row(db: Statements, rollups: Rollups, row: _Row, cost_msats: int, do
         (cost_msats / 1000, doubtful_msats or None, row.id),
     )
     counted, *after = from_columns(db.execute(sums, (row.id,)).fetchone())
-    rollups.add(db, [(row.key, row.at_ms - row.at_ms % HOUR_MS, AggregateSum(list(map(sub, after, before))))])
-    rollups.amended(db, row.key, row.at_ms, counted - row.counted)
+    change = AggregateSum(list(map(sub, after, before)))
+    rollups.add(db, [(row.key, row.at_ms - row.at_ms % HOUR_MS, change)])
+    rollups.amended(db, row.id, row.key, row.at_ms, change, counted - row.counted)
     return counted
 
 

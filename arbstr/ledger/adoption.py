@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from arbstr.clock import HOUR_MS
+from arbstr.ledger import outcomes
 from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.backlog import Chunk
 from arbstr.ledger.database import Database
@@ -195,15 +196,26 @@ class Adoption:
         if await self._enter_keys(_waiting(chunk)):
             await self._mark(_waiting(chunk))
 
-    async def list_costs_upto(self) -> int | None:
+    async def lacks_sums(self) -> bool:
+        """Check whether rollups lack sums that an earlier arbstr did not know."""
+        return await self._list_costs_upto() is not None or await self._db.run(outcomes.is_left)
+
+    async def add_lacking_sums(self) -> None:
+        """In a transaction: add some of them."""
+        if await self._list_costs_upto() is not None:
+            await self._sum_list_costs()
+        else:
+            await self._db.run(lambda db: outcomes.sum_day(db, self._rollups))
+
+    async def _list_costs_upto(self) -> int | None:
         """Return the last row whose list cost is not in its rollups yet; None if all are."""
         sql = "SELECT MAX(value) FROM ledger_state WHERE name = ?"
         [(upto,)] = await self._db.execute_fetchall(sql, (_UPTO,))
         return None if upto is None else int(upto)
 
-    async def sum_list_costs(self) -> None:
+    async def _sum_list_costs(self) -> None:
         """In a transaction: add the list costs of a chunk of such rows to their rollups, the newest first."""
-        upto = await self.list_costs_upto()  # another process may have been here
+        upto = await self._list_costs_upto()  # another process may have been here
         if upto is None:
             return
         rows = await self._db.execute_fetchall(_LIST_COSTS, (upto - CHUNK, upto))

@@ -5,22 +5,30 @@ from __future__ import annotations
 import sqlite3
 
 from arbstr.ledger.backlog import Chunk, chunks_of
+from arbstr.ledger.outcomes import is_left
 from arbstr.ledger.time_buckets import Extent
 from arbstr.types import value_object
 
 ROLLUPS_SINCE = 2  # the schema version that brought them
 _BACKLOG_SINCE = 5
+_OUTCOMES_SINCE = 11
 
 
 @value_object
 class Contents:
-    """`is_pending` is the condition that a row of `requests` is pending, `pending` whether there are any."""
+    """`is_pending` is the condition that a row of `requests` is pending, `pending` whether there are any.
+
+    `outcomes` says that all rows in rollups are in those by outcome, `sessions` that it is summed what each session
+    cost, and what rows have none.
+    """
 
     version: int
     backlog: list[Chunk]
     is_pending: str
     pending: bool
     extent: Extent
+    outcomes: bool
+    sessions: bool = False
 
     @property
     def bare(self) -> bool:
@@ -32,13 +40,14 @@ def contents_of(connection: sqlite3.Connection) -> Contents:
     """Return what a ledger in SQLite holds."""
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if version < ROLLUPS_SINCE:
-        return Contents(version, [], "TRUE", pending=True, extent=Extent(None, None))
+        return Contents(version, [], "TRUE", pending=True, extent=Extent(None, None), outcomes=False)
     backlog = [] if version < _BACKLOG_SINCE else chunks_of(connection)
     is_pending = "facet IS NULL AND open = 0"
     if backlog:
         is_pending += f" AND id > {backlog[-1].last_id}"
     [pending] = connection.execute(f"SELECT EXISTS (SELECT 1 FROM requests WHERE {is_pending})").fetchone()
-    return Contents(version, backlog, is_pending, bool(pending), _extent(connection, backlog))
+    by_outcome = version >= _OUTCOMES_SINCE and not is_left(connection)
+    return Contents(version, backlog, is_pending, bool(pending), _extent(connection, backlog), by_outcome)
 
 
 def _extent(connection: sqlite3.Connection, backlog: list[Chunk]) -> Extent:

@@ -67,9 +67,10 @@ def grain_for(where: Filter, group_by: GroupBy | None = None) -> str:
     names = {name for name in NAMES if _wanted(where, name) is not None}
     if group_by in NAMES:
         names.add(group_by)
-    if len(names) > 1 or where.success is not None or where.streaming is not None or _texts_in_names(where) != TRUE:
+    outcome = where.success is not None or where.streaming is not None
+    if len(names) > 1 or (names and outcome) or _texts_in_names(where) != TRUE:
         return "row"
-    return names.pop() if names else "all"
+    return names.pop() if names else "outcome" if outcome else "all"
 
 
 def facets(where: Filter, grain: str) -> Condition:

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import counting, paging
 from arbstr.ledger.aggregates import AggregateSum
-from arbstr.ledger.filters import needs_content
+from arbstr.ledger.filters import grain_for, needs_content
 from arbstr.ledger.leases import Missing, Period
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.read_view import Label, ReadTransaction
 from arbstr.ledger.row_json import read_routing
 from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of, fold
-from arbstr.ledger.session_groups import session_sums, session_sums_of_rows
+from arbstr.ledger.session_groups import known_session_sums, session_sums, session_sums_of_rows
 from arbstr.ledger.sums import content_sums
 from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange
 from arbstr.sanitize import json_or_none
@@ -62,7 +62,7 @@ class Queries(ABC):
         """Return aggregates of the matching rows."""
         with self._view() as view:
             tallies = self._tallies(view, where, None if group_by == "session" else group_by)
-            groups = self._session_tallies(view, where) if group_by == "session" else tallies
+            groups = self._session_tallies(view, where, tallies) if group_by == "session" else tallies
             for label, msats in view.unexplained(where, group_by).items():
                 groups.setdefault(label, AggregateSum()).unexplained_msats += msats
                 if groups is not tallies:
@@ -86,13 +86,18 @@ class Queries(ABC):
             return view.tallies(where, group_by, [TimeRange(0, start, end)])
         return tallies
 
-    def _session_tallies(self, view: ReadTransaction, where: Filter) -> dict[Label, AggregateSum]:
-        """Return sums by session, of rows that were not pruned."""
+    def _session_tallies(
+        self, view: ReadTransaction, where: Filter, tallies: dict[Label, AggregateSum]
+    ) -> dict[Label, AggregateSum]:
+        """Return sums by session, of rows that were not pruned; `tallies` are those of all."""
         unsummed = view.holds.bare or view.holds.pending or view.waiting(*view.listed(where))
         if not unsummed and not needs_content(where):
-            kept = replace(where, since_ms=max(where.since_ms or 0, view.holds.extent.pruned_ms))
-            whole, everything = (_joined(self._tallies(view, each, None)) for each in (kept, Filter()))
-            if whole.total > max(self._exact, everything.total // _SCANNED):
+            pruned_ms = view.holds.extent.pruned_ms
+            kept = replace(where, since_ms=max(where.since_ms or 0, pruned_ms))
+            whole = _joined(self._tallies(view, kept, None) if pruned_ms else tallies)
+            if view.holds.sessions and grain_for(kept) == "all" and whole.total > self._exact:
+                return known_session_sums(view, kept, whole)
+            if whole.total > max(self._exact, _joined(self._tallies(view, Filter(), None)).total // _SCANNED):
                 return session_sums(view, kept, whole)
         return session_sums_of_rows(view, where)
 

@@ -21,6 +21,7 @@ from arbstr.ledger.expressions import INSTANT
 from arbstr.ledger.filters import Condition, Part, both, either
 from arbstr.ledger.latency_histogram import sketch_text, unpack
 from arbstr.ledger.model import Filter, GroupBy
+from arbstr.ledger.rollups import ALL_ROWS, SESSIONLESS
 from arbstr.ledger.row_mapping import COLUMNS
 from arbstr.ledger.search import all_fields, parts, refused_part
 from arbstr.ledger.sql import MOST_AMONG, Statements, among
@@ -186,7 +187,7 @@ class ReadTransaction:
     def _piece_counts(self, where: Filter, piece: TimeRange) -> Iterator[tuple[str, tuple[Any, ...]]]:
         rows = "SELECT COUNT(*), COUNT(cost_sats) FROM"
         if piece.span_ms:
-            table, condition = self._rollups(where, filters.grain_for(where), piece)
+            table, condition = self._rollups(where, None, piece)
             yield f"SELECT SUM(r.total), SUM(r.priced) FROM {table} WHERE {condition.sql}", condition.values
         else:
             condition = self.faceted(where, piece.start_ms, piece.end_ms)
@@ -250,7 +251,7 @@ class ReadTransaction:
 
         Returns its hour or day, and its offset within.
         """
-        table, condition = self._rollups(where, filters.grain_for(where), piece)
+        table, condition = self._rollups(where, None, piece)
         start, before = self.one(
             "SELECT start_ms, upto - n FROM (SELECT r.start_ms AS start_ms, SUM(r.total) AS n, "
             "SUM(SUM(r.total)) OVER (ORDER BY r.start_ms DESC) AS upto "
@@ -268,6 +269,20 @@ class ReadTransaction:
                 tallies = self._rollup_tallies(where, None, piece)
             else:
                 tallies = self._row_tallies("requests", self.faceted(where, piece.start_ms, piece.end_ms), None)
+            for _, tally in tallies:
+                (whole.subtract if piece.subtract else whole.add)(tally)
+        return whole
+
+    def sessionless_sums(self, where: Filter) -> AggregateSum:
+        """Return the sums of rows of a window that were kept and have no session, where the ledger has them."""
+        whole = AggregateSum()
+        for piece in cut(*self.listed(where)):
+            if piece.span_ms:
+                inside = both(_cells_of(piece), Condition(f"r.facet = {SESSIONLESS}"))
+                tallies = self._cell_sums("NULL", "rollups r", inside)
+            else:
+                inside = both(filters.within(piece.start_ms, piece.end_ms), Condition("session IS NULL"))
+                tallies = self.row_sums("NULL", "requests", inside)
             for _, tally in tallies:
                 (whole.subtract if piece.subtract else whole.add)(tally)
         return whole
@@ -323,8 +338,9 @@ class ReadTransaction:
     def _rollup_tallies(
         self, where: Filter, group_by: GroupBy | None, piece: TimeRange
     ) -> Iterator[tuple[Label, AggregateSum]]:
-        table, condition = self._rollups(where, filters.grain_for(where, group_by), piece)
-        label = _label(group_by, "r.start_ms", "f.")
+        return self._cell_sums(_label(group_by, "r.start_ms", "f."), *self._rollups(where, group_by, piece))
+
+    def _cell_sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, AggregateSum]]:
         # Each group's sketches come as one text: a row for each would pass Python's lock to and fro.
         sums = ", ".join(f"SUM(r.{column})" for column in SUMS)
         sketches = self.dialect.hex_texts("r.latencies")
@@ -350,16 +366,24 @@ class ReadTransaction:
             else:
                 yield group, AggregateSum(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
 
-    def _rollups(self, where: Filter, grain: str, piece: TimeRange) -> tuple[str, Condition]:
+    def _rollups(self, where: Filter, group_by: GroupBy | None, piece: TimeRange) -> tuple[str, Condition]:
         """Return a table expression and a condition for a piece's rollups `r`, with facets `f` if the grain has any."""
-        inside = Condition(
-            "r.span_ms = ? AND r.start_ms >= ? AND r.start_ms < ?", (piece.span_ms, piece.start_ms, piece.end_ms)
-        )
+        grain = filters.grain_for(where, group_by)
+        if grain == "outcome" and not self.holds.outcomes:
+            grain = "row"
+        inside = _cells_of(piece)
         if grain == "all":
-            return "rollups r", both(inside, Condition("r.facet = 0"))
+            return "rollups r", both(inside, Condition(f"r.facet = {ALL_ROWS}"))
         # Few facets first, then their rollups by primary key.
         joined = f"facets f {self.dialect.joined} rollups r ON r.facet = f.id"
         return joined, both(filters.facets(where, grain), inside)
+
+
+def _cells_of(piece: TimeRange) -> Condition:
+    """Return the condition that a rollup `r` belongs to a piece."""
+    return Condition(
+        "r.span_ms = ? AND r.start_ms >= ? AND r.start_ms < ?", (piece.span_ms, piece.start_ms, piece.end_ms)
+    )
 
 
 def _label(group_by: GroupBy | None, instant: str, names: str) -> str:

@@ -7,6 +7,7 @@ away whenever another process has written, or a transaction has failed: the data
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
 import orjson
@@ -22,6 +23,7 @@ from arbstr.ledger.sql import Statements, chunks, values
 K = TypeVar("K")
 
 ALL_ROWS = 0  # the facet of everything
+SESSIONLESS = -1  # that of rows without a session, where those have one
 
 CellKey = tuple[int, int, int]  # span, facet, start: the order of the primary key
 ROLLUP_COLUMNS = ("span_ms", "facet", "start_ms", *SUMS, "latencies")
@@ -76,9 +78,20 @@ class Rollups:
             self._look_up(db, unknown)
         return {key: self._families[key][0] for key in wanted}
 
+    def number(self, db: Statements, grain: str, *, streaming: bool | None = None, success: bool | None = None) -> int:
+        """Return the number of a facet that no names distinguish; a new one is inserted."""
+        row = _facet(grain, streaming=streaming, success=success)
+        self._enter(db, [row])
+        return self._facets[row[0]]
+
     def _look_up(self, db: Statements, keys: list[FacetKey]) -> None:
         families = {key: _family(key) for key in keys}
-        rows = {row[0]: row for family in families.values() for row in family if row[0] not in self._facets}
+        self._enter(db, chain.from_iterable(families.values()))
+        for key, family in families.items():
+            self._families[key] = (*(self._facets[row[0]] for row in family), ALL_ROWS)
+
+    def _enter(self, db: Statements, facets: Iterable[FacetRow]) -> None:
+        rows = {row[0]: row for row in facets if row[0] not in self._facets}
         names = sorted(rows)  # in one order: instances that enter the same ones at once must not wait for each other
         for some in chunks(names):
             marks = values(len(some), len(FACET_COLUMNS))
@@ -86,16 +99,14 @@ class Rollups:
             db.execute(sql, [value for name in some for value in rows[name]])
             sql = f"SELECT name, id FROM facets WHERE name IN {values(1, len(some))}"
             self._facets.update((row[0], row[1]) for row in db.execute(sql, some))
-        for key, family in families.items():
-            self._families[key] = (*(self._facets[row[0]] for row in family), ALL_ROWS)
 
     def add(self, db: Statements, rows: Sequence[tuple[FacetKey, int, AggregateSum]]) -> None:
         """Add rows, each with its facet and instant."""
         self.facets(db, [key for key, _, _ in rows])
         self.add_cells(db, self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows))
 
-    def amended(self, db: Statements, key: FacetKey, at_ms: int, msats: int) -> None:
-        """Note by how much what budgets count of a row has changed: nothing here, they sum rows themselves."""
+    def amended(self, db: Statements, row_id: int, key: FacetKey, at_ms: int, change: AggregateSum, msats: int) -> None:
+        """Note by how much a row's sums and what budgets count of it have changed: nothing here, rows are read."""
 
     def add_cells(self, db: Statements, changes: dict[CellKey, AggregateSum]) -> None:
         """Add sums to rollups, each by its key."""
@@ -114,9 +125,9 @@ class Rollups:
         hours: dict[CellKey, AggregateSum] = {}
         coarse: dict[tuple[tuple[int, ...], int], AggregateSum] = {}
         for (key, start), tally in own.items():
-            row, model, *others = self._families[key]
-            _add(hours, (HOUR_MS, row, start), tally)
-            _add(hours, (HOUR_MS, model, start), tally)
+            row, model, outcome, *others = self._families[key]
+            for facet in (row, model, outcome):
+                _add(hours, (HOUR_MS, facet, start), tally)
             _add(coarse, (tuple(others), start), tally)  # of which there are few, whatever models there are
         for (facets, start), tally in coarse.items():
             for facet in facets:
@@ -167,10 +178,11 @@ FacetRow = tuple[Any, ...]
 
 def _family(key: FacetKey) -> tuple[FacetRow, ...]:
     """A row's own facet and the coarser ones, as rows of the table without their number."""
-    model, provider, policy, _, _, client, dialect = key
+    model, provider, policy, streaming, success, client, dialect = key
     return (
         _facet("row", *key),
         _facet("model", model=model),
+        _facet("outcome", streaming=streaming, success=success),
         _facet("provider", provider=provider),
         _facet("policy", policy=policy),
         _facet("client", client=client),

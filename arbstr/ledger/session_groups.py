@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from arbstr.clock import DAY_MS
 from arbstr.ledger.aggregates import AggregateSum
-from arbstr.ledger.filters import Condition, both, either
+from arbstr.ledger.filters import Condition, both, either, within
 from arbstr.ledger.model import OTHER_GROUPS, Filter
 from arbstr.ledger.read_view import Label, ReadTransaction
 from arbstr.ledger.sql import among
@@ -24,8 +25,8 @@ def session_sums(view: ReadTransaction, where: Filter, whole: AggregateSum) -> d
     matching = _of_sessions(view, where)
     found = view.all(
         "SELECT session, COUNT(*) OVER (), SUM(n) OVER () FROM "
-        f"(SELECT session, COUNT(*) AS n, SUM({view.dialect.msats}) AS cost FROM requests WHERE {matching.sql} "
-        f"GROUP BY 1) AS sums ORDER BY cost DESC NULLS LAST, session LIMIT {NAMED_SESSIONS}",
+        f"(SELECT session, COUNT(*) AS n, COALESCE(SUM({view.dialect.msats}), 0) AS cost FROM requests "
+        f"WHERE {matching.sql} GROUP BY 1) AS sums ORDER BY cost DESC, session LIMIT {NAMED_SESSIONS}",
         matching.values,
     )
     named = [session for session, *_ in found]
@@ -45,6 +46,63 @@ def session_sums(view: ReadTransaction, where: Filter, whole: AggregateSum) -> d
     elif left.total:
         sums[OTHER_GROUPS if sessions > len(named) else None] = left
     return sums
+
+
+def known_session_sums(view: ReadTransaction, where: Filter, whole: AggregateSum) -> dict[Label, AggregateSum]:
+    """Return the same of all rows of a window, where it is summed what each session cost in all.
+
+    That is what it cost in the window too, unless it goes beyond: then it cost that at most, and rows tell.
+    """
+    start, end = view.listed(where)
+    named = Condition("session = ANY(?::text[])", (_dearest(view, start, end),))
+    sums: dict[Label, AggregateSum] = dict(view.row_sums("session", "requests", both(named, within(start, end))))
+    none, left = view.sessionless_sums(where), AggregateSum()
+    for each in sums.values():
+        left.add(each)
+    left.add(none)
+    left = _difference(whole, left)
+    return sums | {label: each for label, each in ((None, none), (OTHER_GROUPS, left)) if each.total}
+
+
+def _difference(whole: AggregateSum, part: AggregateSum) -> AggregateSum:
+    left = AggregateSum(whole.sums, whole.sketch, whole.latencies)
+    left.subtract(part)
+    return left
+
+
+def _dearest(view: ReadTransaction, start: int, end: int) -> list[str]:
+    """Return the most expensive sessions of [start, end)."""
+    found = view.all(
+        "SELECT session, cost_msats FROM session_costs WHERE last_day >= ? AND first_ms >= ? AND last_ms < ? "
+        f"ORDER BY cost_msats DESC, session LIMIT {NAMED_SESSIONS}",
+        (start - start % DAY_MS, start, end),
+    )
+    least = found[-1][1] if len(found) == NAMED_SESSIONS else 0
+    beyond = {session for instant in (start, end) for session in _under_way(view, instant, least)}
+    inside = both(Condition("session = ANY(?::text[])", (list(beyond),)), within(start, end))
+    costs = f"SELECT session, COALESCE(SUM({view.dialect.msats}), 0) FROM requests WHERE {inside.sql} GROUP BY 1"
+    found += view.all(costs, inside.values) if beyond else []
+    found.sort(key=lambda one: (-one[1], one[0]))
+    return [session for session, _ in found[:NAMED_SESSIONS]]
+
+
+# Day by day of those on which sessions end: with the planner's own way to join it would read all of them.
+_UNDER_WAY = """
+WITH RECURSIVE days (day) AS (
+    SELECT MIN(last_day) FROM session_costs WHERE last_day >= ?
+    UNION ALL SELECT (SELECT MIN(last_day) FROM session_costs WHERE last_day > day) FROM days WHERE day IS NOT NULL
+)
+SELECT session FROM days CROSS JOIN LATERAL (
+    SELECT session FROM session_costs
+    WHERE last_day = day AND first_ms < ? AND last_ms >= ? AND cost_msats >= ? OFFSET 0
+) AS found
+"""
+
+
+def _under_way(view: ReadTransaction, instant: int, least_msats: int) -> list[str]:
+    """Return the sessions with rows before an instant, and then or later, that cost at least so much."""
+    found = view.all(_UNDER_WAY, (instant - instant % DAY_MS, instant, instant, least_msats))
+    return [session for (session,) in found]
 
 
 def session_sums_of_rows(view: ReadTransaction, where: Filter) -> dict[Label, AggregateSum]:

@@ -205,9 +205,9 @@ class WriteConnection:
         return self._may_be_pending
 
     async def _step(self) -> bool:
-        if await self._adoption.list_costs_upto() is not None:
+        if await self._adoption.lacks_sums():
             async with self._changing():
-                await self._adoption.sum_list_costs()
+                await self._adoption.add_lacking_sums()
             return True
         return await (self._absorb() if await self._has_pending() else self._index())
 

@@ -29,12 +29,12 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.aggregates import AggregateSum, from_columns
 from arbstr.ledger.latency_histogram import sketch_text
 from arbstr.ledger.model import Filter, GroupBy, Order, Page, Sort, Stats
-from arbstr.ledger.postgres import schema
+from arbstr.ledger.postgres import lacking_sums, schema
 from arbstr.ledger.postgres.connection import PostgresConnection
 from arbstr.ledger.postgres.dialect import POSTGRES
 from arbstr.ledger.postgres.months import Months
 from arbstr.ledger.postgres.read_connection import PostgresReadConnection
-from arbstr.ledger.postgres.rollups import PostgresRollups
+from arbstr.ledger.postgres.rollups import PostgresRollups, Summed
 from arbstr.ledger.queries import EXACT, Queries
 from arbstr.ledger.row_mapping import FacetKey
 from arbstr.places import PostgresPlace
@@ -82,8 +82,8 @@ FROM (
 ) AS d JOIN named USING (model, provider, policy, streaming, success)
 """
 _SUMS = (
-    f"SELECT facet, at_ms - at_ms % {HOUR}, {POSTGRES.row_sums}, {POSTGRES.texts('latency_ms')} "
-    "FROM requests WHERE at_ms >= ? AND at_ms < ? GROUP BY 1, 2"
+    f"SELECT facet, at_ms - at_ms % {HOUR}, session IS NOT NULL, {POSTGRES.row_sums}, {POSTGRES.texts('latency_ms')} "
+    "FROM requests WHERE at_ms >= ? AND at_ms < ? GROUP BY 1, 2, 3"
 )
 _SINCE = MONTH.since_ms
 # A month, as clients and dashboards may narrow it without asking for what only rows hold; and all there is.
@@ -125,10 +125,12 @@ class Filler:
         self._insert()
         for day in days:
             with self._db.transaction():
-                self._rollups.add(self._db, list(self._sums(facets, day)))
+                self._rollups.enter(self._db, list(self._sums(facets, day)))
         self._db.execute("SET maintenance_work_mem = '512MB'")
         for _, definition in indexes:
             self._db.execute(definition.replace(" ON ONLY ", " ON "))
+        while lacking_sums.add_some(self._db, self._rollups):
+            pass  # what each session cost, as in a ledger of an earlier arbstr
         self._db.execute("VACUUM ANALYZE")
 
     def _name_facets(self) -> dict[int, FacetKey]:
@@ -149,9 +151,9 @@ class Filler:
             last = min(first + _STEP, self._rows) - 1
             self._db.execute(_FILL, (ROUTING, self._start_ms, str(DAY / PER_DAY), first, last))
 
-    def _sums(self, facets: dict[int, FacetKey], day: int) -> Iterator[tuple[FacetKey, int, AggregateSum]]:
-        for facet, start_ms, *figures, latencies in self._db.execute(_SUMS, (day, day + DAY)).fetchall():
-            yield facets[facet], start_ms, AggregateSum(from_columns(figures), sketch_text(latencies))
+    def _sums(self, facets: dict[int, FacetKey], day: int) -> Iterator[Summed]:
+        for facet, start_ms, has_session, *figures, latencies in self._db.execute(_SUMS, (day, day + DAY)).fetchall():
+            yield facets[facet], start_ms, has_session, AggregateSum(from_columns(figures), sketch_text(latencies))
 
 
 def questions(queries: Queries) -> dict[str, Question]:

@@ -15,6 +15,21 @@ from arbstr.ledger.writer import LedgerWriter
 from arbstr.places import Place, PostgresPlace
 from arbstr.types import RequestRecord
 
+_FIGURES = "COUNT(*), COALESCE(SUM(cost_sats * 1000), 0)::bigint, SUM(latency_ms)"
+_KEPT = "r.total, r.cost_msats, r.latency_ms FROM rollups r"
+_SPANS = "FROM requests CROSS JOIN (VALUES (3600000), (86400000)) AS spans (span_ms)"
+# What a ledger in PostgreSQL keeps, and what its rows say of it. Rollups to which nothing has come keep no row.
+_SUMMED = {
+    "SELECT session, first_ms, last_ms, last_day, cost_msats FROM session_costs": "SELECT session, MIN(at_ms), "
+    "MAX(at_ms), MAX(at_ms) / 86400000 * 86400000, COALESCE(SUM(cost_sats * 1000), 0)::bigint FROM requests "
+    "WHERE session IS NOT NULL GROUP BY session",
+    f"SELECT span_ms, start_ms, 0, {_KEPT} WHERE r.facet = -1 AND r.total > 0": "SELECT span_ms, "
+    f"at_ms - at_ms % span_ms, 0, {_FIGURES} {_SPANS} WHERE session IS NULL GROUP BY 1, 2",
+    "SELECT r.span_ms, r.start_ms, f.streaming::int * 2 + f.success::int, "
+    f"{_KEPT} JOIN facets f ON f.id = r.facet WHERE f.grain = 'outcome' AND r.total > 0": "SELECT span_ms, "
+    f"at_ms - at_ms % span_ms, streaming::int * 2 + success::int, {_FIGURES} {_SPANS} GROUP BY 1, 2, 3",
+}
+
 
 class Ledgers(Protocol):
     """Makes empty ledgers in one kind of database."""
@@ -79,6 +94,12 @@ class PostgresLedgers:
 
         assert isinstance(place, PostgresPlace)
         return PostgresReadConnection(place, exact=exact)
+
+    def check_sums(self, place: Place, since_ms: int = 0) -> None:
+        """Check that all that is summed beside models, providers and the like is what the rows say."""
+        for kept, of_rows in _SUMMED.items():
+            found = [row for row in self.read(place, f"{kept} ORDER BY 1, 2, 3") if row[1] >= since_ms]
+            assert found == self.read(place, f"{of_rows} ORDER BY 1, 2, 3")
 
     def read(self, place: Place, sql: str) -> list[tuple[Any, ...]]:
         import psycopg

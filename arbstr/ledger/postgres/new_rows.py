@@ -10,11 +10,11 @@ from arbstr.ledger.accounts import COMPARE_AGAIN
 from arbstr.ledger.aggregates import AggregateSum, from_columns
 from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.pending_row import INTERRUPTED
-from arbstr.ledger.postgres import leases
+from arbstr.ledger.postgres import leases, session_costs
 from arbstr.ledger.postgres.connection import PostgresConnection
 from arbstr.ledger.postgres.dialect import POSTGRES
 from arbstr.ledger.postgres.months import Months
-from arbstr.ledger.postgres.rollups import PostgresRollups
+from arbstr.ledger.postgres.rollups import PostgresRollups, Summed
 from arbstr.ledger.postgres.rows import COPIED, NewRow
 from arbstr.ledger.postgres.schema import SUMS, lock
 from arbstr.ledger.row_mapping import FacetKey, facet_key_of
@@ -25,8 +25,8 @@ _ARRIVING = (
     f"CREATE TEMP TABLE IF NOT EXISTS arriving ON COMMIT DELETE ROWS AS SELECT {_COLUMNS} FROM requests WITH NO DATA"
 )
 _SUMMED = (
-    f"SELECT facet, at_ms - at_ms % {HOUR_MS}, ARRAY_AGG(correlation_id), {POSTGRES.row_sums}, "
-    f"{POSTGRES.texts(POSTGRES.latency_ms)} FROM changed GROUP BY 1, 2"
+    f"SELECT facet, at_ms - at_ms % {HOUR_MS}, session IS NOT NULL, ARRAY_AGG(correlation_id), {POSTGRES.row_sums}, "
+    f"{POSTGRES.texts(POSTGRES.latency_ms)} FROM changed GROUP BY 1, 2, 3"
 )
 _ENTER = (
     f"WITH changed AS (INSERT INTO requests ({_COLUMNS}) SELECT {_COLUMNS} FROM arriving "
@@ -40,7 +40,9 @@ _TAKE_BACK = (
 )
 _NAMES = "SELECT model, provider, policy, streaming, success, client, dialect FROM facets WHERE id = ?"
 
-Sums = list[tuple[FacetKey, int, AggregateSum]]
+_SESSION = COPIED.index("session")
+
+Sums = list[Summed]
 
 
 class NewRows:
@@ -73,30 +75,36 @@ class NewRows:
         db.execute("DELETE FROM open_requests o USING arriving a WHERE o.correlation_id = a.correlation_id")
         numbers = {number: key for key, number in facets.items()}
         added, sums = self._summed(db, db.execute(_ENTER).fetchall(), numbers)
+        gone: frozenset[str] = frozenset()
         if len(added) < len(rows):
             gone, less = self._summed(db, db.execute(_TAKE_BACK, (INTERRUPTED,)).fetchall(), numbers)
             if gone:
-                sums += [(key, start_ms, _negative(tally)) for key, start_ms, tally in less]
+                sums += [(key, start_ms, has, _negative(tally)) for key, start_ms, has, tally in less]
                 again, more = self._summed(db, db.execute(_ENTER).fetchall(), numbers)
                 added, sums = added | again, sums + more
                 db.execute("DELETE FROM doubts WHERE request_id = ANY(?)", (list(gone),))
                 db.execute(COMPARE_AGAIN)
                 leases.recount(db)
         lock(db, SUMS)
-        self._rollups.add(db, sums)
+        self._rollups.enter(db, sums)
+        if sessions := {row.values[_SESSION] for row in rows} - {None}:
+            if gone:
+                session_costs.sum_again(db, sessions)
+            else:
+                session_costs.add(db, added, len(rows))
         return added
 
     def _summed(
         self, db: PostgresConnection, found: Sequence[Any], numbers: Mapping[int, FacetKey]
     ) -> tuple[frozenset[str], Sums]:
-        """Return the request ids of rows that have changed, and their sums by facet and hour."""
+        """Return the request ids of rows that have changed, and their sums."""
         ids: set[str] = set()
         sums: Sums = []
-        for facet, start_ms, some, *figures, latencies in found:
+        for facet, start_ms, has_session, some, *figures, latencies in found:
             ids.update(some)
             key = numbers[facet] if facet in numbers else facet_key_of(*db.execute(_NAMES, (facet,)))
             sketch = sketch_all(map(int, latencies.split(" ")))
-            sums.append((key, start_ms, AggregateSum(from_columns(figures), sketch)))
+            sums.append((key, start_ms, has_session, AggregateSum(from_columns(figures), sketch)))
         return frozenset(ids), sums
 
 

@@ -25,9 +25,11 @@ LONGEST_S = 60
 _LONGEST = f"SET statement_timeout = '{LONGEST_S}s'"
 _GRACE_S = 10
 _SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_EXTENT = (
+_CONTENTS = (
     "SELECT (SELECT MIN(at_ms) FROM requests), (SELECT MAX(at_ms) FROM requests), "
-    "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
+    "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0), "
+    "NOT EXISTS (SELECT 1 FROM ledger_state WHERE name = 'outcomes_before'), "
+    "NOT EXISTS (SELECT 1 FROM ledger_state WHERE name IN ('sessionless_before', 'sessions_from'))"
 )
 
 
@@ -95,8 +97,16 @@ class PostgresReadConnection(Queries):
             self._begin()
         with self._explained(), self._db.begun():
             statements = _Bounded(self._db)
-            extent = Extent(*(statements.execute(_EXTENT).fetchone() or ()))
-            holds = Contents(CACHES_SINCE, [], "FALSE", pending=False, extent=extent)
+            [(*extent, by_outcome, by_session)] = statements.execute(_CONTENTS).fetchall()
+            holds = Contents(
+                CACHES_SINCE,
+                [],
+                "FALSE",
+                pending=False,
+                extent=Extent(*extent),
+                outcomes=by_outcome,
+                sessions=by_session,
+            )
             yield ReadTransaction(statements, POSTGRES, holds)
 
     def _begin(self) -> None:

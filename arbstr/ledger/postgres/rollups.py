@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
+from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.dialect import SqlDialect
-from arbstr.ledger.postgres import leases
+from arbstr.ledger.postgres import leases, session_costs
 from arbstr.ledger.postgres.dialect import POSTGRES
-from arbstr.ledger.rollups import FACET_COLUMNS, ROLLUP_COLUMNS, CellKey, Rollups
+from arbstr.ledger.rollups import FACET_COLUMNS, ROLLUP_COLUMNS, SESSIONLESS, CellKey, Rollups
 from arbstr.ledger.row_mapping import FacetKey
 from arbstr.ledger.sql import Statements
 
@@ -25,9 +26,10 @@ _WRITE = (
     f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in ROLLUP_COLUMNS[3:])
 )
-
-
 _TRUTHS = ("streaming", "success")
+
+# Of rows of one facet and hour: whether they have sessions, and their sums.
+Summed = tuple[FacetKey, int, bool, AggregateSum]
 
 
 class PostgresRollups(Rollups):
@@ -49,9 +51,29 @@ class PostgresRollups(Rollups):
         [number] = db.execute("SELECT id FROM facets WHERE name = ?", values[:1]).fetchone()
         return int(number)
 
-    def amended(self, db: Statements, key: FacetKey, at_ms: int, msats: int) -> None:
-        """Count more, or less, under the budgets of a row that has changed."""
+    def enter(self, db: Statements, sums: Sequence[Summed]) -> None:
+        """Add the sums of rows that have been entered."""
+        self.facets(db, [key for key, *_ in sums])
+        cells = self._changes((key, start_ms, tally) for key, start_ms, _, tally in sums)
+        self.add_cells(db, cells | self.sessionless((start_ms, tally) for _, start_ms, has, tally in sums if not has))
+
+    @staticmethod
+    def sessionless(hours: Iterable[tuple[int, AggregateSum]]) -> dict[CellKey, AggregateSum]:
+        """Return what is to be added to which rollups for rows without a session, summed by hour."""
+        cells: dict[CellKey, AggregateSum] = {}
+        for start_ms, tally in hours:
+            for span_ms in (HOUR_MS, DAY_MS):
+                cells.setdefault((span_ms, SESSIONLESS, start_ms - start_ms % span_ms), AggregateSum()).add(tally)
+        return cells
+
+    def amended(self, db: Statements, row_id: int, key: FacetKey, at_ms: int, change: AggregateSum, msats: int) -> None:
+        """Count more, or less, for a row's session and under its budgets."""
         leases.amend(db, key[2], key[5], at_ms, msats)
+        [session] = db.execute("SELECT session FROM requests WHERE id = ?", (row_id,)).fetchone()
+        if session is None:
+            self.add_cells(db, self.sessionless([(at_ms - at_ms % HOUR_MS, change)]))
+        else:
+            session_costs.sum_again(db, (session,))
 
     def _stored(self, db: Statements, keys: list[CellKey]) -> Iterator[tuple[Any, ...]]:
         if keys:

@@ -13,12 +13,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from arbstr.clock import wall_ms
+from arbstr.clock import DAY_MS, wall_ms
 from arbstr.ledger import accounts, retention
 from arbstr.ledger.backend import Work
 from arbstr.ledger.learned import Cells, LearnedState, Ratios, read_learned, write_learned
 from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRow
-from arbstr.ledger.postgres import leases, months, schema
+from arbstr.ledger.postgres import lacking_sums, leases, months, schema, session_costs
 from arbstr.ledger.postgres.connection import DatabaseError, OnlyRead, PostgresConnection, run_in
 from arbstr.ledger.postgres.new_rows import NewRows
 from arbstr.ledger.postgres.rollups import PostgresRollups
@@ -39,6 +39,7 @@ T = TypeVar("T")
 SLICE = 500  # rows that background work touches in one transaction
 PATIENCE_S = 10.0  # for the server to answer to a batch; then the connection is given up
 _CLOSE_PATIENCE_S = 2.0
+_SUMS_PATIENCE_S = 60.0  # for a step to sums that were lacking: a day of rows
 _LOOK_EVERY_S = 60.0  # for instances that have died
 
 _OPEN = (
@@ -61,6 +62,7 @@ class PostgresWriteConnection:
         self._rollups = PostgresRollups()
         self._rows = NewRows(self._rollups)
         self._expects_rows = True
+        self._lacks_sums = True  # it may
         self._look_at = 0.0  # by the monotonic clock
 
     @classmethod
@@ -171,7 +173,16 @@ class PostgresWriteConnection:
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_EVERY_S
             await self._run(self._close_interrupted)
-        return False
+        if self._lacks_sums:
+            self._lacks_sums = await self._run(self._add_lacking_sums, _SUMS_PATIENCE_S)
+        return self._lacks_sums
+
+    def _add_lacking_sums(self, db: PostgresConnection) -> bool:
+        try:
+            return lacking_sums.add_some(db, self._rollups)
+        except BaseException:
+            self._rows.forget()
+            raise
 
     def _take_in(self, file: Path, db: PostgresConnection) -> None:
         try:
@@ -230,6 +241,8 @@ class PostgresWriteConnection:
                 if not schema.try_lock(db, schema.PRUNING):
                     return False
                 deleted = retention.prune(db, before_ms, reached_ms, SLICE, months.start_of_month(max(before_ms, 0)))
+                if deleted < SLICE:
+                    session_costs.prune(db, before_ms - before_ms % DAY_MS)
             if deleted == SLICE:
                 return True
             months.drop_before(db, before_ms)

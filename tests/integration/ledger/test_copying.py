@@ -111,6 +111,7 @@ async def test_the_copy_answers_as_the_ledger_did(
     came = await copied(path, place)
     assert 0 < came.rows < 400
     assert_alike(path, own_ledgers, place)
+    own_ledgers.check_sums(place, since_ms=NOON - NOON % DAY - 20 * DAY)
     assert await books_of(place) == await books_of(path)
     assert await copied(path, place) == Copied(0, came.rows, was_done=True)
     assert_alike(path, own_ledgers, place)

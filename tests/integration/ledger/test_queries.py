@@ -366,6 +366,43 @@ def test_of_sessions_the_dearest_have_names_and_the_rest_is_one_group(
     assert abs(answer.groups["b" * 16].p95_latency_ms - 200) <= 4
 
 
+@settings(max_examples=examples(8))
+@given(
+    seed=st.integers(0, 10**6),
+    windows=st.lists(st.tuples(instants, instants), min_size=1, max_size=6),
+    named=st.sampled_from([1, 3, 10]),
+)
+def test_sessions_that_go_beyond_the_window_cost_what_their_rows_within_it_do(
+    ledger: Opening, seed: int, windows: list[tuple[int, int]], named: int
+) -> None:
+    random = Random(seed)
+    begins = {f"{number:016x}": NOON + random.randint(-60, 60) * HOUR for number in range(12)}
+    rows = [
+        record(
+            session=(session := random.choice([None, *begins])),
+            received_at_ms=begins.get(session or "", NOON) + random.randint(0, random.choice([1, 30]) * HOUR),
+            cost_msats=random.choice([None, 0, random.randint(0, 1000)]),
+            latency_ms=random.randint(0, 1000),
+        )
+        for _ in range(100)
+    ]
+    with ledger(rows) as questions, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_groups, "NAMED_SESSIONS", named)
+        for since_ms, until_ms in windows:
+            matching = [row for row in rows if since_ms <= row.received_at_ms <= until_ms]
+            groups: dict[str, list[RequestRecord]] = {}
+            for row in matching:
+                groups.setdefault(row.session or "(none)", []).append(row)
+            costs = {name: sum(row.cost_msats or 0 for row in group) for name, group in groups.items()}
+            dearest = sorted(groups.keys() - {"(none)"}, key=lambda name: (-costs[name], name))
+            for name in dearest[named:]:
+                groups.setdefault("(other)", []).extend(groups.pop(name))
+            answer = questions.stats(Filter(since_ms, until_ms), "session")
+            assert answer.groups.keys() == groups.keys()
+            for name, group in groups.items():
+                assert_same(answer.groups[name], summed(group))
+
+
 def test_a_series_has_every_hour_of_its_window_oldest_first(ledger: Opening) -> None:
     rows = [record(received_at_ms=NOON + 30 * MINUTE), record(received_at_ms=NOON + 3 * HOUR)]
     with ledger(rows) as questions:

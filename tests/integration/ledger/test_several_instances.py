@@ -38,6 +38,8 @@ def mixed_rows(seed: int, size: int) -> list[RequestRecord]:
             cost_msats=random.randint(0, 10**6),
             latency_ms=random.randint(0, 60_000),
             success=random.random() < 0.9,
+            streaming=random.random() < 0.5,
+            session=random.choice([None, "a" * 16, "b" * 16, "c" * 16]),
         )
         for _ in range(size)
     ]
@@ -45,9 +47,10 @@ def mixed_rows(seed: int, size: int) -> list[RequestRecord]:
 
 def assert_exact(own_ledgers: PostgresLedgers, place: PostgresPlace, rows: list[RequestRecord]) -> None:
     """Check that rows and all sums over them are those of these records, to the millisat."""
+    own_ledgers.check_sums(place)
     with asked(own_ledgers, place) as queries:
         assert queries.count(Filter()) == len(rows)
-        for group_by in (None, "model", "provider", "hour", "day"):
+        for group_by in (None, "model", "provider", "session", "hour", "day"):
             sums = queries.stats(Filter(), group_by)
             groups = list(sums.groups.values()) or [sums.overall]
             assert sum(one.total for one in groups) == sums.overall.total == len(rows)
@@ -145,7 +148,7 @@ async def test_the_streams_of_a_dead_instance_are_closed_by_another(
     own_ledgers: PostgresLedgers, place: PostgresPlace
 ) -> None:
     dead, alive = await opened(place), await opened(place)
-    stream = record(streaming=True, cost_msats=None, doubtful_msats=900)
+    stream = record(streaming=True, cost_msats=None, doubtful_msats=900, session="a" * 16)
     await dead.write([PendingRow(stream, final=False)], {}, {})
     await alive.absorb()
     with asked(own_ledgers, place) as queries:
@@ -159,7 +162,7 @@ async def test_the_streams_of_a_dead_instance_are_closed_by_another(
     assert (entry.request_id, entry.success, entry.error_status) == (stream.request_id, False, 500)
     # It was only cut off: the end that it knows is true.
     late = await opened(place)
-    ended = record(request_id=stream.request_id, streaming=True, cost_msats=77, stream_duration_ms=5)
+    ended = record(request_id=stream.request_id, streaming=True, cost_msats=77, stream_duration_ms=5, session="a" * 16)
     await late.write([PendingRow(ended, final=True)], {}, {})
     await late.write([PendingRow(ended, final=True)], {}, {})
     for ledger in (late, alive, dead):

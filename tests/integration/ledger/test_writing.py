@@ -22,7 +22,7 @@ from arbstr.ledger.writer import LedgerWriter
 from arbstr.places import Place
 from arbstr.types import Attempt, Doubt, RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, NOON, record
-from tests.support.ledgers import Ledgers, asked, opened, write_rows
+from tests.support.ledgers import Ledgers, PostgresLedgers, asked, opened, write_rows
 from tests.support.patience import PATIENCE_S
 
 EVERYTHING = record(
@@ -266,11 +266,12 @@ def _set_cutoff(db: Any, at_ms: int) -> None:
     db.execute("UPDATE ledger_state SET value = ? WHERE name = 'pruned_before_ms'", (at_ms,))
 
 
-async def test_what_a_balance_tells_changes_the_row_and_every_sum(ledgers: Ledgers) -> None:
+@pytest.mark.parametrize("session", [None, "a" * 16])
+async def test_what_a_balance_tells_changes_the_row_and_every_sum(ledgers: Ledgers, session: str | None) -> None:
     place = ledgers.place()
     late = record(
         request_id="0000-late", success=False, error_status=504, cost_msats=None, doubtful_msats=900,
-        doubts=(Doubt("alpha", 900),),
+        doubts=(Doubt("alpha", 900),), session=session,
     )  # fmt: skip
     reading = Reading(1000, 9000)
     async with writing(place) as ledger:
@@ -295,6 +296,8 @@ async def test_what_a_balance_tells_changes_the_row_and_every_sum(ledgers: Ledge
             assert sums.overall.cost_msats == 455 + 100 + 25
             assert sums.overall.unexplained_msats == 25
         assert queries.spent_msats(Filter()) == 555
+    if isinstance(ledgers, PostgresLedgers):
+        ledgers.check_sums(place)
 
 
 async def test_a_failed_change_changes_nothing(ledgers: Ledgers) -> None:
