@@ -76,6 +76,11 @@ class InForce:
         )
         return self._listener.url
 
+    async def stop_listening(self) -> None:
+        """Take no more connections; requests on those that are open are answered."""
+        if self._listener is not None:
+            await self._listener.end()
+
     async def replace(self, settings: Settings) -> None:
         """Put another configuration in force: for requests that arrive from now on.
 

@@ -59,11 +59,15 @@ class Acceptor:
 
     async def close(self) -> None:
         """Stop accepting; accepted connections stay open, including those still being set up."""
+        for listening in self._sockets:
+            if listening not in self._paused:
+                self._accept(listening)  # those that wait would be reset
         for resting in self._paused.values():
             resting.cancel()
-        for listening in self._sockets:
+        sockets, self._sockets = self._sockets, []
+        for listening in sockets:
             self._loop.remove_reader(listening)
-        _close(self._sockets)
+        _close(sockets)
         await asyncio.gather(*self._handshaking, return_exceptions=True)
 
     def _accept(self, listening: socket.socket) -> None:

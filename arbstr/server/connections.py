@@ -55,6 +55,11 @@ class ConnectionLimit:
         self._protocols[protocol] = _Wait(self._loop.time())
         return protocol
 
+    def end(self) -> None:
+        """Close each connection as soon as it has no request."""
+        for protocol in list(self._protocols):
+            protocol.end()
+
     def close(self) -> None:
         """Stop checking for timeouts."""
         self._timer.cancel()

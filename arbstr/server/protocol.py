@@ -61,6 +61,7 @@ class Protocol(web.RequestHandler):
         )
         self.on_lost = _ignore
         self._wire: asyncio.Transport | None = None  # aiohttp forgets its own before all that was written has gone out
+        self._ends = False  # with the request that is being answered
         self._heads = heads
         self._head_bytes = 0  # of a head that is not complete
         self._due: int | None = 0  # bytes of a body that have yet to come, None if there is no telling
@@ -144,7 +145,7 @@ class Protocol(web.RequestHandler):
             await self._skip_rest(payload)
         payload.set_exception(_OVER)
         self._keepalive = bool(response.keep_alive)
-        return self._keepalive and not has_left and not self._close
+        return self._keepalive and not has_left and not self._close and not self._ends
 
     async def _answer(self, request: web.BaseRequest) -> tuple[web.StreamResponse, bool]:
         """Serve a request, as aiohttp does; return what `finish_response` does."""
@@ -216,6 +217,12 @@ class Protocol(web.RequestHandler):
         if awaited.what == "reading":
             logger.info("closed the connection of a client that stopped reading")
         self.abort()
+
+    def end(self) -> None:
+        """Close the connection once its request is answered; at once if it waits for another after the first."""
+        self._ends = True
+        if self.is_idle and self.has_asked and not self._head_bytes:
+            self.abort()
 
     def abort(self) -> None:
         """Close the connection, at once if what was written does not go out."""

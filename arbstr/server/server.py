@@ -26,16 +26,26 @@ from arbstr.server.router import Handler
 class Listener:
     """The open port. `url` is where clients find it."""
 
-    def __init__(self, url: str, server: _Server, clients: ConnectionLimit) -> None:
+    def __init__(self, url: str, server: _Server, clients: ConnectionLimit, acceptor: Acceptor) -> None:
         self.url = url
         self._server = server
         self._clients = clients
+        self._acceptor = acceptor
 
     def serve(self, handler: Handler, *, max_connections: int, max_request_bytes: int) -> None:
         """Have requests from now on served by another handler, within these limits; connections stay open."""
         self._server.handler, self._server.max_request_bytes = handler, max_request_bytes
         self._server.heads.forget()
         self._clients.limit(max_connections)
+
+    async def end(self) -> None:
+        """Take no more connections, and close those that are open as soon as they have no request.
+
+        Another process may listen at the port from now on, and who balances requests sees at once that this one
+        takes none.
+        """
+        await self._acceptor.close()
+        self._clients.end()
 
 
 async def listen(
@@ -68,7 +78,7 @@ async def listen(
             raise AddressInUse(f"{shown}:{port} is already in use; {remedy}") from error
         raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}; {_remedy(error)}") from error
     stack.push_async_callback(acceptor.close)
-    return Listener(f"http://{shown}:{acceptor.number}", server, clients)
+    return Listener(f"http://{shown}:{acceptor.number}", server, clients, acceptor)
 
 
 def _why(error: OSError) -> str:
