@@ -85,7 +85,7 @@ class TranslatingObserver(StreamObserver):
         super().__init__(CHAT, keep_usage_chunk=True, redactor=redactor)
         self._translator = translator
         self._on_end = on_end
-        self._held = b""  # of an event too long for the observer to hold back
+        self._held = bytearray()  # of an event too long for the observer to hold back
         self._closed = False
         self._known: ChunkTemplate | None = None  # the last template that was looked at
         self._known_as_text = False
@@ -109,14 +109,14 @@ class TranslatingObserver(StreamObserver):
         return failed
 
     def _translated(self, block: bytes) -> bytes:
-        if self._held:
-            block = self._held + block
-        if not self._framer.between_events:
-            self._held = block
-            if len(block) > MAX_EVENT_BYTES:
-                raise ValueError("an event is too long")
-            return b""
-        self._held = b""
+        if self._held or not self._framer.between_events:
+            self._held += block
+            if not self._framer.between_events:
+                if len(self._held) > MAX_EVENT_BYTES:
+                    raise ValueError("an event is too long")
+                return b""
+            block = bytes(self._held)
+            self._held.clear()
         out = self._by_template(block)
         return out + self._last() if self.done else out
 

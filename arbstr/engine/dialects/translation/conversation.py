@@ -30,12 +30,13 @@ class Conversation:
 
     def __init__(self) -> None:
         self._messages: list[JsonObject] = []
+        self._instructions: list[str] = []  # of the first message, put together at the end: there may be many
         self._assistant: JsonObject | None = None  # the last message, while more of the same turn may come
         self._at = 0  # its place
         self._asked: dict[str, int] = {}  # ids of calls without a result yet, and which message they are in
         self._results: dict[int, list[JsonObject]] = {}  # by the message with the calls
         self._shown: dict[int, list[JsonObject]] = {}
-        self._reasoning: tuple[str, str] | None = None  # a field and its text, for the next assistant message
+        self._reasoning: tuple[str, list[str]] | None = None  # a field and texts, for the next assistant message
         self._reasoned: list[JsonObject] = []
 
     def instruct(self, words: str) -> None:
@@ -43,8 +44,9 @@ class Conversation:
         self._assistant = self._reasoning = None
         if not self._messages:
             self._messages.append({"role": "system", "content": words})
-        elif len(self._messages) == 1 and self._messages[0]["role"] == "system":
-            self._messages[0]["content"] += f"\n\n{words}"
+            self._instructions.append(words)
+        elif self._instructions and len(self._messages) == 1:
+            self._instructions.append(words)
         else:
             self._messages.append({"role": "user", "content": f"<system>\n{words}\n</system>"})
 
@@ -65,9 +67,9 @@ class Conversation:
 
     def reason(self, field: str, reasoning: str) -> None:
         """Add reasoning of the assistant's; it is sent in the turn it belongs to, not in later ones."""
-        if self._reasoning is not None:
-            reasoning = f"{self._reasoning[1]}\n\n{reasoning}"
-        self._reasoning = (field, reasoning)
+        before = [] if self._reasoning is None else self._reasoning[1]
+        before.append(reasoning)
+        self._reasoning = (field, before)
         self._assistant = None
 
     def call(self, call_id: str, name: str, arguments: str) -> None:
@@ -92,6 +94,8 @@ class Conversation:
 
     def messages(self) -> list[JsonObject]:
         """Return all messages."""
+        if self._instructions:
+            self._messages[0]["content"] = "\n\n".join(self._instructions)
         if not self._results:
             return self._messages
         ordered: list[JsonObject] = []
@@ -105,7 +109,8 @@ class Conversation:
     def _new_assistant(self) -> JsonObject:
         message: JsonObject = {"role": "assistant", "content": None}
         if self._reasoning is not None:
-            field, message[field] = self._reasoning[0], self._reasoning[1]
+            field, texts = self._reasoning
+            message[field] = "\n\n".join(texts)
             self._reasoned.append(message)
             self._reasoning = None
         self._at = len(self._messages)

@@ -75,7 +75,7 @@ class StreamTranslator:
         self._call_blocks: dict[int, _Block] = {}
         self._names: dict[str, str] | None = None  # known from the first call on
         self._last_choice: JsonObject = {}
-        self._refusal = ""
+        self._refusals: list[str] = []
         self._counts: metering.Counts | None = None
 
     def feed(self, chunk: JsonObject) -> bytes:
@@ -110,7 +110,9 @@ class StreamTranslator:
         out = b"" if self._begun else self._begin({})
         while self._open < len(self._blocks):
             out += self._flush() + self._close()
-        stop = stop_of(self._last_choice, self._request, has_calls=bool(self._call_blocks), refusal=self._refusal)
+        stop = stop_of(
+            self._last_choice, self._request, has_calls=bool(self._call_blocks), refusal="".join(self._refusals)
+        )
         last = {"type": "message_delta", "delta": stop, "usage": usage_of(self._counts)}
         return out + _event(b"message_delta", dumps(last)) + _STOP
 
@@ -143,7 +145,7 @@ class StreamTranslator:
         out = b""
         refusal = chat_answer.refusal_of(delta)
         if refusal:
-            self._refusal += refusal
+            self._refusals.append(refusal)
             out += self._add(self._block_of("text"), refusal)
         calls = chat_answer.calls_of(delta)
         return out + b"".join(map(self._call, calls)) if calls else out

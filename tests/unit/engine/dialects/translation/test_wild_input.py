@@ -259,6 +259,45 @@ def test_a_request_of_many_items_takes_bounded_time(dialect: ModuleType, request
     assert time.process_time() - began < 5
 
 
+LONG = "x" * 100
+THOUGHT = {"type": "summary_text", "text": LONG}
+OF_RESPONSES: list[dict[str, Any]] = [
+    {"role": "system", "content": LONG},
+    {"role": "user", "content": LONG},
+    {"role": "assistant", "content": LONG},
+    {"type": "reasoning", "encrypted_content": "arbstr:reasoning", "summary": [THOUGHT]},
+    {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "a", "output": LONG},
+]
+OF_MESSAGES: list[dict[str, Any]] = [
+    {"type": "text", "text": LONG},
+    {"type": "thinking", "thinking": LONG, "signature": "arbstr:reasoning"},
+    {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+]
+
+
+@pytest.mark.parametrize("item", OF_RESPONSES, ids=lambda item: str(item.get("type", item.get("role"))))
+def test_many_items_of_one_kind_take_bounded_time(item: dict[str, Any]) -> None:
+    began = time.process_time()
+    responses.to_chat({"model": "m", "input": [item] * 60_000 + [{"role": "assistant", "content": "hi"}]})
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("block", OF_MESSAGES, ids=lambda block: str(block["type"]))
+def test_many_blocks_of_one_kind_take_bounded_time(block: dict[str, Any]) -> None:
+    began = time.process_time()
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [block] * 60_000}]
+    messages.to_chat({"model": "m", "max_tokens": 9, "messages": turns})
+    assert time.process_time() - began < 3
+
+
+def test_many_messages_of_the_systems_take_bounded_time() -> None:
+    began = time.process_time()
+    turns = [{"role": "system", "content": LONG}] * 60_000 + [{"role": "user", "content": "hi"}]
+    messages.to_chat({"model": "m", "max_tokens": 9, "messages": turns})
+    assert time.process_time() - began < 3
+
+
 @dialects
 def test_a_deeply_nested_value_is_refused_or_passed_on(dialect: ModuleType, request_of: dict[str, Any]) -> None:
     deep = loads(b"[" * 900 + b"]" * 900)
