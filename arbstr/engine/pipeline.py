@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from random import random
@@ -207,6 +208,8 @@ class Engine:
             session=session,
             client=context.client,
         )
+        if remembered := self._upstream.remembered_chars(request):
+            request = replace(request, prompt_chars=request.prompt_chars + remembered)
         context.set_request(request)
         return request
 

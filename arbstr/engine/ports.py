@@ -73,6 +73,10 @@ class Upstream(Protocol):
         """Make one attempt at one provider, in `dialect`. `headers` are the client's. Raises `AttemptError`."""
         ...
 
+    def remembered_chars(self, request: InferenceRequest) -> int:
+        """Return the characters of earlier answers that a request refers to and that go to a provider with it."""
+        ...
+
     def is_connecting(self, request_id: str) -> bool:
         """Whether a request is being sent and no provider can have seen it yet."""
         ...

@@ -327,6 +327,16 @@ async def test_an_answer_may_refer_to_the_one_before_it(harness: ProxyHarness, s
     assert list(map(words_of, alpha.requests[1].json["messages"])) == ["Say hello.", "Hello there", "And now?"]
 
 
+async def test_what_an_answer_goes_on_with_counts_as_prompt(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(completion("Hello there")), **CHAT_ONLY)
+    rule = {"name": "thrifty", "keywords": ["cheaply"], "max_sats_per_request": 20}
+    arbstr = await harness.start(policies={"rules": [rule]})
+    first = await ask(arbstr, RESPONSES, input="x" * 40_000)
+    again = await ask(arbstr, RESPONSES, input="Now cheaply.", previous_response_id=first.json["id"])
+    assert again.refusal == (400, "invalid_request_error", "no_provider_within_policy")
+    assert len(alpha.requests) == 1
+
+
 async def test_a_reference_to_an_answer_that_is_not_known_is_refused_by_name(harness: ProxyHarness) -> None:
     alpha = await harness.add_provider("alpha", json_reply(completion()), **CHAT_ONLY)
     arbstr = await harness.start()

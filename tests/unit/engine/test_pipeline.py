@@ -131,6 +131,9 @@ class FakeUpstream:
             raise outcome
         return outcome
 
+    def remembered_chars(self, request: InferenceRequest) -> int:
+        return 0
+
     def is_connecting(self, request_id: str) -> bool:
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
-from arbstr.engine.dialects.translation.fields import dumps, objects, unsupported
+from arbstr.engine.dialects.translation.fields import dumps, objects, unsupported, wrong
 from arbstr.engine.lenient_json import loads
 from arbstr.types import JsonObject
 
@@ -19,7 +19,7 @@ _ADVICE = "arbstr keeps the latest answers in memory, not this one: send the who
 class _Conversation(NamedTuple):
     client: str | None
     items: bytes  # a JSON list
-    answer: tuple[str, ...]  # ids of the items in the answer
+    answer: dict[str, int]  # by the ids of the items in the answer: their bytes
 
 
 class ResponseHistory:
@@ -44,17 +44,28 @@ class ResponseHistory:
         if earlier is None and not _references(given):
             return document
         items = [] if earlier is None else self._items_of(earlier, client, "previous_response_id")
-        items += [self._item(item, client, f"input[{index}]") for index, item in enumerate(_as_items(given))]
+        named = self._named(given, client)
+        items += [named[item["id"]] if item.get("type") == _REFERENCE else item for item in _as_items(given)]
         return {**document, "input": items, "previous_response_id": None}
+
+    def size(self, document: JsonObject, client: str | None = None) -> int:
+        """Return the bytes of all that a request refers to by id; what is not known here counts as none."""
+        if not self._conversations:
+            return 0
+        found = self._conversation(document.get("previous_response_id"), client)
+        size = 0 if found is None else len(found.items)
+        for item in _references(document.get("input")):
+            item_id, found = item.get("id"), self._with_item(item.get("id"), client)
+            size += 0 if found is None else found.answer[str(item_id)]
+        return size
 
     def knows(self, document: JsonObject, client: str | None = None) -> bool:
         """Return whether a client's request refers to an answer that is known here."""
         if not self._conversations:
             return False
-        named = [item.get("id") for item in _references(document.get("input"))]
-        answers = [self._answers.get(item_id) for item_id in named if isinstance(item_id, str)]
-        answers.append(document.get("previous_response_id"))
-        return any(self._conversation(answer, client) is not None for answer in answers)
+        if self._conversation(document.get("previous_response_id"), client) is not None:
+            return True
+        return any(self._with_item(item.get("id"), client) for item in _references(document.get("input")))
 
     def remember(self, document: JsonObject, answer: JsonObject, client: str | None = None) -> None:
         """Keep a resolved request's conversation under the id of its answer.
@@ -67,7 +78,8 @@ class ResponseHistory:
         items = dumps([*_as_items(document.get("input")), *output])
         if len(items) > self._most_bytes:
             return
-        self._conversations[answer_id] = _Conversation(client, items, tuple(item["id"] for item in output))
+        sizes = {item["id"]: len(dumps(item)) for item in output}
+        self._conversations[answer_id] = _Conversation(client, items, sizes)
         for item in output:
             self._answers[item["id"]] = answer_id
         self._bytes += len(items)
@@ -84,6 +96,10 @@ class ResponseHistory:
         found = self._conversations.get(answer_id) if isinstance(answer_id, str) else None
         return found if found is not None and found.client == client else None
 
+    def _with_item(self, item_id: Any, client: str | None) -> _Conversation | None:
+        """Return a client's conversation whose answer has this item."""
+        return self._conversation(self._answers.get(item_id), client) if isinstance(item_id, str) else None
+
     def _items_of(self, answer_id: Any, client: str | None, path: str) -> list[JsonObject]:
         conversation = self._conversation(answer_id, client)
         if conversation is None:
@@ -92,16 +108,28 @@ class ResponseHistory:
         items: list[JsonObject] = loads(conversation.items)
         return items
 
-    def _item(self, item: JsonObject, client: str | None, path: str) -> JsonObject:
-        """Return the item that another one refers to, the item itself if it is no reference."""
-        if item.get("type") != _REFERENCE:
-            return item
-        item_id = item.get("id")
-        answer_id = self._answers.get(item_id) if isinstance(item_id, str) else None
-        found = [] if answer_id is None else self._items_of(answer_id, client, f"{path}.id")
-        named = next((one for one in reversed(found) if one.get("id") == item_id), None)
-        if named is None:
-            raise unsupported(f"{path}.id", item_id, advice=_ADVICE)
+    def _named(self, given: Any, client: str | None) -> JsonObject:
+        """Return the items that an `input` refers to, by id. Each conversation is read once, however many are in it.
+
+        An item may be referred to once: otherwise a small request could become one of any size.
+        """
+        named: JsonObject = {}
+        read: set[str] = set()
+        known: JsonObject = {}
+        for index, item in enumerate(given if isinstance(given, list) else ()):
+            if not isinstance(item, dict) or item.get("type") != _REFERENCE:
+                continue
+            item_id, path = item.get("id"), f"input[{index}].id"
+            if self._with_item(item_id, client) is None:
+                raise unsupported(path, item_id, advice=_ADVICE)
+            if item_id in named:
+                raise wrong(path, "that of an item which is not in the input yet")
+            answer_id = self._answers[str(item_id)]
+            if answer_id not in read:
+                read.add(answer_id)
+                items = self._items_of(answer_id, client, path)
+                known |= {name: one for one in items if isinstance(name := one.get("id"), str)}
+            named[str(item_id)] = known[str(item_id)]
         return named
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from arbstr.engine.dialects.translation import responses
 from arbstr.engine.dialects.translation.response_history import ResponseHistory
-from arbstr.errors import UnsupportedParameter
+from arbstr.errors import InvalidParameter, UnsupportedParameter
 from tests.support.translation import answer, call, chunk
 
 CALL = call("a", "look", "{}")
@@ -59,7 +60,8 @@ def test_a_result_goes_to_a_call_of_the_answer_before() -> None:
 
 def test_references_to_items_stand_for_them() -> None:
     history = ResponseHistory()
-    ask(history, "resp_1", {"input": "One"}, content="I look.", tool_calls=[CALL])
+    odd = {"role": "user", "content": "One", "id": ["msg_1_0"]}
+    ask(history, "resp_1", {"input": [odd]}, content="I look.", tool_calls=[CALL])
     items = [
         {"role": "user", "content": "One"},
         {"type": "item_reference", "id": "msg_1_0"},
@@ -68,6 +70,35 @@ def test_references_to_items_stand_for_them() -> None:
     ]
     sent = ask(history, "resp_2", {"input": items})
     assert sent[1] == {"role": "assistant", "content": "I look.", "tool_calls": [CALL]}
+
+
+def test_an_item_is_referred_to_once() -> None:
+    """Or a small request would become one of any size."""
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "One"})
+    twice = [{"type": "item_reference", "id": "msg_1_0"}] * 2
+    with pytest.raises(InvalidParameter) as refused:
+        history.resolved({"input": twice})
+    assert refused.value.param == "input[1].id"
+
+
+def test_many_references_take_bounded_time() -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "x" * 1_000_000}, tool_calls=[call(str(n), "look", "{}") for n in range(2000)])
+    items = [{"type": "item_reference", "id": f"fc_1_{n}"} for n in range(2000)]
+    began = time.process_time()
+    assert len(history.resolved({"input": items})["input"]) == 2000
+    assert time.process_time() - began < 1
+
+
+def test_what_a_request_refers_to_has_a_size() -> None:
+    history = ResponseHistory()
+    assert history.size({"previous_response_id": "resp_1"}) == 0
+    ask(history, "resp_1", {"input": "x" * 1000}, content="y" * 200)
+    assert 1200 < history.size({"previous_response_id": "resp_1"}) < 1600
+    assert 200 < history.size({"input": [{"type": "item_reference", "id": "msg_1_0"}, {"role": "user"}]}) < 400
+    assert history.size({"previous_response_id": "resp_0", "input": "x"}) == 0
+    assert history.size({"previous_response_id": "resp_1"}, "somebody") == 0
 
 
 def test_a_streamed_answer_is_part_of_the_history() -> None:
