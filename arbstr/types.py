@@ -375,6 +375,11 @@ class Balance:
     hourly_msats: int = 0
 
     @property
+    def is_used_up(self) -> bool:
+        """Whether nothing is left, nor will come back from requests under way."""
+        return self.state == "known" and not self.free_msats and not self.reserved_msats
+
+    @property
     def runway_hours(self) -> float | None:
         """How long what is free lasts at the rate of the last hour; None if that is unknown, or nothing is spent."""
         if self.free_msats is None or not self.hourly_msats:

@@ -30,6 +30,8 @@ def alert_text(alert: Alert) -> str:
     match alert.kind:
         case "budget":
             return _budget(alert)
+        case "balance" if not alert.msats:
+            return f"{name}'s balance is used up: top it up"
         case "balance":
             return f"{name}'s balance of {amount} lasts {uptime((alert.hours or 0) * HOUR_MS)} at this rate: top it up"
         case "provider_down":

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from typing import NamedTuple
 
 from arbstr.clock import MINUTE_MS
 from arbstr.dashboard_keys import Keymap
@@ -280,8 +281,23 @@ def _range_named(name: str | None) -> int:
     return next((place for place, each in enumerate(RANGES) if each.name == name), RANGES.index(MINUTES))
 
 
-def curl(view: DashboardView) -> tuple[str, ...]:
-    """Return the command that sends a first request, safe to paste into a shell."""
+class FirstStep(NamedTuple):
+    """What to do where there have been no requests: a sentence, and the command, safe to paste into a shell."""
+
+    says: str
+    command: tuple[str, ...]
+
+
+def first_step(view: DashboardView) -> FirstStep:
+    """Return what to do first: to send a request, but to get a key while no provider has one."""
+    nodes = [each.status.name for each in view.providers if each.status.inert]
+    if nodes and len(nodes) == len(view.providers):
+        pays_in = f"arbstr fund {shlex.quote(nodes[0])}"
+        return FirstStep("No provider has a key yet. Get one from a Routstr node", (pays_in,))
+    return FirstStep("No requests yet. Try one", _curl(view))
+
+
+def _curl(view: DashboardView) -> tuple[str, ...]:
     model = next((model for each in view.providers for model in each.status.models), "gpt-4o-mini")
     return (
         f"curl {view.address}/v1/chat/completions \\",

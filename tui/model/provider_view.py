@@ -34,7 +34,7 @@ class ProviderView:
     outcomes: tuple[bool, ...] = ()
     health_changes: tuple[HealthChange, ...] = ()  # newest first
     overcharges: tuple[OverchargeFound, ...] = ()  # newest first, one a model
-    unfunded: bool = False  # the newest attempt was refused for lack of balance
+    unfunded: bool = False  # its balance is used up, or the newest attempt was refused for lack of it
     low: bool = False  # its balance ends soon, by an alert
     speeds: Speeds = field(default_factory=Speeds)
 

@@ -351,7 +351,7 @@ class ViewModel:
             tuple(self._outcomes.get(name, ())),
             tuple(self._moments.get(name, ())),
             tuple(reversed(self._overcharges.get(name, {}).values())),
-            name in self._unfunded,
+            name in self._unfunded or (status.balance is not None and status.balance.is_used_up),
             name in self._low,
             self._speeds.of(name),
         )

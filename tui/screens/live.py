@@ -15,7 +15,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import GroupBy
 from tui.keymap import key, shown_key
 from tui.model.completion import Names, names_in_sight
-from tui.model.dashboard import DashboardModel, curl
+from tui.model.dashboard import DashboardModel, first_step
 from tui.model.filter_language import EXAMPLE, judged, parse
 from tui.model.request_row import Item
 from tui.render.layout import EMPTY, Line
@@ -112,8 +112,8 @@ class LiveScreen(DashboardScreen):
             return [((" Nothing in the feed passes the filter. Key 2 searches the whole ledger.", "muted"),)]
         if not self.dashboard.past_loaded:
             return [((" asking the ledger …", "muted"),)]
-        lines: list[Line] = [((" No requests yet. Try one (y copies it):", "text"),), EMPTY]
-        return lines + [((f" {line}", "key"),) for line in curl(self.dashboard.view())]
+        says, command = first_step(self.dashboard.view())
+        return [((f" {says} (y copies it):", "text"),), EMPTY, *(((f" {line}", "key"),) for line in command)]
 
     def narrow(self, typed: str) -> None:
         """Filter the feed."""
@@ -224,7 +224,7 @@ class LiveScreen(DashboardScreen):
                 detail = await self.dashboard.source.ledger.request(item.request_id)
             offer_copies(self, self.dashboard, item.request_id, None if detail is None else detail.entry)
         elif not self.dashboard.model.feed.rows(1):
-            self.app.copy_to_clipboard("\n".join(curl(self.dashboard.view())))
+            self.app.copy_to_clipboard("\n".join(first_step(self.dashboard.view()).command))
             self.notify("Copied the command", markup=False)
 
     def step_back(self) -> bool:

@@ -20,7 +20,7 @@ from arbstr.ledger.model import Entry, Sort
 from tui.format import clock, shown
 from tui.keymap import key
 from tui.model.completion import Names, names_in_sight
-from tui.model.dashboard import DashboardModel, curl
+from tui.model.dashboard import DashboardModel, first_step
 from tui.model.filter_language import EXAMPLE, judged, parse
 from tui.model.filter_query import NAMES, Query
 from tui.model.ledger_list import CHUNK, LedgerList
@@ -141,8 +141,8 @@ class RequestsScreen(ExportingScreen):
             return [(("Nothing in the ledger passes the filter.", "muted"),)]
         if self._finished:
             return [(("None of the requests is in the ledger yet.", "muted"),)]
-        lines: list[Line] = [(("No requests yet. Try one:", "text"),), EMPTY]
-        return lines + [((line, "key"),) for line in curl(self.dashboard.view())]
+        says, command = first_step(self.dashboard.view())
+        return [((f"{says}:", "text"),), EMPTY, *(((line, "key"),) for line in command)]
 
     def words(self) -> Mapping[str, str]:
         """Hide the keys for the selected request where none is."""

@@ -208,10 +208,9 @@ _RATES = (
 def identity_lines(view: ProviderView) -> list[Line]:
     """Return its address, key, balance, charges and the age of its prices."""
     status = view.status
-    key = "none" if status.masked_key is None else f"{status.masked_key}  ({status.key_source})"
     lines = [
         _field("URL", status.url),
-        _field("Key", key),
+        _field("Key", *_key_words(view)),
         *_balance_lines(view),
         _field("Prices", *_price_words(view)),
         _field("Charged", *_charged_words(view)),
@@ -223,6 +222,13 @@ def identity_lines(view: ProviderView) -> list[Line]:
     if status.last_error:
         lines.append(_field("Last error", status.last_error, "bad" if status.state == "open" else "text"))
     return lines
+
+
+def _key_words(view: ProviderView) -> tuple[str, Role]:
+    status = view.status
+    if status.inert:
+        return f"none, so it is not used: arbstr fund {status.name} gets one", "warn"
+    return ("none" if status.masked_key is None else f"{status.masked_key}  ({status.key_source})"), "text"
 
 
 def _balance_lines(view: ProviderView) -> list[Line]:
@@ -240,13 +246,21 @@ def _balance_lines(view: ProviderView) -> list[Line]:
 def _price_words(view: ProviderView) -> tuple[str, Role]:
     status = view.status
     if status.list_age_s is None:
-        return "as configured", "muted"
+        return ("those of its list, which has not been read" if _is_unpriced(view) else "as configured"), "muted"
     read = f"list of {len(status.models):,} models, read {age(status.list_age_s * 1000)} ago"
     return (f"{read}: doubted", "warn") if status.list_stale else (read, "text")
 
 
+def _is_unpriced(view: ProviderView) -> bool:
+    """Return whether it is a Routstr node whose list has not been read: rates of nothing are not what it asks."""
+    status = view.status
+    return (status.inert or status.balance is not None) and status.list_age_s is None and not status.models
+
+
 def rate_lines(view: ProviderView, width: int) -> list[Line]:
-    """Return its rates by model, with a header."""
+    """Return its rates by model, with a header; nothing where they are not known."""
+    if _is_unpriced(view):
+        return []
     status = view.status
     models = status.models or ("every model",)
     rates = [status.rates_for(model) for model in models]

@@ -27,7 +27,7 @@ from arbstr.events import (
     StreamProgress,
     UnexplainedCharge,
 )
-from arbstr.types import Attempt, BudgetStatus
+from arbstr.types import Attempt, Balance, BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tests.support.effort import examples
 from tui.model.request_row import row_of
@@ -235,6 +235,15 @@ def test_a_402_of_a_provider_is_its_balance_until_it_answers_again() -> None:
     assert not model.view(NOON).refusing
     model.apply([end])
     assert not any(each.unfunded for each in model.view(NOON).providers)
+
+
+@pytest.mark.parametrize(("free", "reserved", "is_spent"), [(0, 0, True), (0, 900, False), (1, 0, False)])
+def test_a_balance_of_nothing_is_said_before_a_node_refuses_anything(free: int, reserved: int, is_spent: bool) -> None:
+    """Requests that would not fit are never sent there, so that no 402 tells of it."""
+    alpha, *others = FakeSource().snapshot().providers
+    poor = replace(alpha, balance=Balance("known", free_msats=free, reserved_msats=reserved))
+    model = ViewModel(replace(FakeSource().snapshot(), providers=(poor, *others)))
+    assert model.view(NOON).providers[0].unfunded == is_spent
 
 
 def test_the_adoption_of_old_rows_is_followed_to_its_end() -> None:

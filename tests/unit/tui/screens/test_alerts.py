@@ -7,6 +7,7 @@ import pytest
 from arbstr.events import Alert
 from tests.support.dashboard_fakes import NOON, lived_in
 from tests.support.dashboard_pilot import dashboard_pilot
+from tui.model.alert_text import alert_text
 
 ALERTS = (
     Alert("price_jump", "delta", NOON - 60_000, models=("gpt-4o-mini", "m1", "m2", "m3")),
@@ -33,6 +34,10 @@ async def test_alerts_are_listed_with_their_time_the_latest_first() -> None:
         ]
         places = [each.text.index(line) for line in said]
         assert places == sorted(places)
+
+
+def test_a_balance_of_nothing_does_not_last() -> None:
+    assert alert_text(Alert("balance", "beta", NOON, msats=0, hours=0.0)) == "beta's balance is used up: top it up"
 
 
 @pytest.mark.parametrize(

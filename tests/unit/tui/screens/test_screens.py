@@ -216,6 +216,19 @@ async def test_an_empty_ledger_says_what_to_try_and_copies_it() -> None:
         assert json.loads(body)["messages"][0]["role"] == "user"
 
 
+async def test_where_no_provider_has_a_key_the_first_step_is_to_get_one() -> None:
+    source = FakeSource()
+    source.providers = {
+        name: replace(each, inert=True, masked_key=None) for name, each in source.providers.items() if name < "c"
+    }
+    async with dashboard_pilot(source) as each:
+        await each.shows("No provider has a key yet. Get one from a Routstr node (y copies it):", "arbstr fund alpha")
+        await each.press("y")
+        assert each.app.clipboard == "arbstr fund alpha"
+        await each.press("2")
+        await each.shows("No provider has a key yet. Get one from a Routstr node:", "arbstr fund alpha")
+
+
 async def test_new_rows_never_move_the_selection() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("j", "j")

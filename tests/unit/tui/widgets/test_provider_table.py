@@ -12,7 +12,7 @@ from tests.support.dashboard_fakes import NOON, FakeSource
 from tui.model.provider_view import ProviderView
 from tui.model.view_model import ViewModel
 from tui.render.layout import Line
-from tui.widgets.provider_table import ProviderTable, identity_lines
+from tui.widgets.provider_table import ProviderTable, identity_lines, rate_lines
 
 
 def texts(lines: Iterable[Line]) -> list[str]:
@@ -42,3 +42,15 @@ def test_balances_and_ages_of_prices_have_columns_where_a_provider_has_them() ->
     assert re.search(r"node.* 1,23[45] +3 h 00 m +1 m", lines)
     assert re.search(r"old.* key expired +– +stale 15 m", lines)
     assert "lasts 3 h 00 m at this rate" in "".join(texts(identity_lines(views_of(node)[0])))
+
+
+def test_a_node_without_a_key_has_no_prices_yet_and_says_what_to_do() -> None:
+    plain = FakeSource().providers["alpha"]
+    free = replace(plain, models=(), model_rates={}, input_rate=0.0, output_rate=0.0, masked_key=None)
+    (view,) = views_of(replace(free, inert=True))
+    lines = "\n".join(texts([*identity_lines(view), *rate_lines(view, 100)]))
+    assert "none, so it is not used: arbstr fund alpha gets one" in lines
+    assert "those of its list, which has not been read" in lines
+    assert "0 sats" not in lines
+    (view,) = views_of(replace(free, balance=Balance("known", free_msats=5000)))  # whose list does not come
+    assert rate_lines(view, 100) == []
