@@ -24,6 +24,13 @@ _COLUMNS = (
     Column("key"),
     Column("state"),
 )
+_STEPS = {  # what to do about the state of a key
+    "no_key": "arbstr fund {} gets one",
+    "bad_key": "correct api_key, or take it out and run arbstr fund {}",
+    "empty": "arbstr fund {} tops it up",
+    "refunded": "arbstr fund {} tops it up",
+    "expired": "arbstr refund {} gets back what it holds",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -91,16 +98,21 @@ async def _state(account: Account, key: str, found: Balance) -> str:
 
 def _row(held: _Held) -> tuple[str, ...]:
     free, reserved = (None, None) if held.balance is None else (held.balance.free_msats, held.balance.reserved_msats)
-    state = held.state.replace("_", " ")
-    if held.state == "no_key":
-        state += f"; arbstr fund {held.account.name} gets one"
     return (
         held.account.name,
         _sats(free),
         _sats(reserved),
         _masked(held) or "-",
-        ": ".join(filter(None, (state, held.problem))),
+        _words(held),
     )
+
+
+def _words(held: _Held) -> str:
+    """Return the state of a key, why it is not known, and what to do."""
+    state = "can't be read" if held.state == "no_answer" else held.state.replace("_", " ")
+    known = ": ".join(filter(None, (state, held.problem)))
+    step = _STEPS.get(held.state)
+    return f"{known}; {step.format(held.account.name)}" if step else known
 
 
 def _masked(held: _Held) -> str | None:

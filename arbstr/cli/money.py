@@ -234,6 +234,7 @@ def _forget(journal: Journal, move: Move) -> None:
 
 async def _recover(settings: Settings, *, drop: bool) -> int:
     from arbstr.market.money_journal import has_moves, opened
+    from arbstr.market.money_moves import TokenMove
     from arbstr.market.recovery import resume
 
     async with opened_accounts(settings) as at:
@@ -247,6 +248,8 @@ async def _recover(settings: Settings, *, drop: bool) -> int:
             for move in journal.moves if drop else ():
                 _print_secrets(move)
                 _forget(journal, move)
+            if failed and any(isinstance(move, TokenMove) for move in journal.moves):
+                say("`arbstr recover --drop` gives a token back that can't be paid in")
     return int(failed and not drop)
 
 

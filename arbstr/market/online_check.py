@@ -94,6 +94,8 @@ def _unreachable(provider: Provider, error: FetchFailed) -> str:
             return f".url: no secure connection to {parts.netloc} ({why}); {scheme}"
         case "timeout":
             return f".url: {parts.netloc} does not answer in time ({why}); it may be down, or the port be wrong"
+        case "size":
+            return f".url: its list of models can't be used ({why}); check the URL"
         case "proxy" | "url":
             return f": its proxy does not connect ({why}); check the proxy"
         case _:

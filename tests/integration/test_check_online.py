@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from arbstr.market.fetching import MAX_BYTES
 from tests.support.command import Done, run_command
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.nostr import FakeNode
@@ -132,6 +133,11 @@ async def test_a_certificate_that_is_not_valid(tmp_path: Path) -> None:
         (404, b"<html>", "/v1/models answers HTTP 404; check the URL"),
         (200, b"<html>", "/v1/models answers no list of models; check the URL"),
         (200, b'{"data": []}', "/v1/models answers no list of models; check the URL"),
+        (
+            200,
+            b" " * (MAX_BYTES + 1),
+            ".url: its list of models can't be used (an answer of more than 4,194,304 bytes)",
+        ),
     ],
 )
 async def test_an_answer_that_is_no_list(tmp_path: Path, kind: str, status: int, body: bytes, said: str) -> None:

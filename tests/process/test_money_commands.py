@@ -265,6 +265,14 @@ def test_each_node_has_a_line_and_all_together_a_sum(desk: Desk) -> None:
     assert lines[3] == ["sum", "1,234.567", "0.365"]
 
 
+NEXT = {
+    "empty": "empty; arbstr fund a tops it up",
+    "refunded": "refunded; arbstr fund a tops it up",
+    "expired": "expired; arbstr refund a gets back what it holds",
+    "bad_key": "bad key: HTTP 401: Invalid API key; correct api_key, or take it out and run arbstr fund a",
+}
+
+
 @pytest.mark.parametrize(
     ("account", "state"),
     [
@@ -284,13 +292,15 @@ def test_what_state_a_key_is_in_is_said(desk: Desk, account: Account | None, sta
     assert [one["state"] for one in said["providers"]] == [state, "no_key"]
     assert said["free_sats"] == (account.free / 1000 if account else 0)
     assert KEY not in done.stdout + done.stderr
+    if state != "ok":
+        assert NEXT[state] in desk.run("balance").stdout
 
 
 def test_a_node_that_does_not_answer_is_a_failure_and_the_others_are_shown(desk: Desk) -> None:
     desk.nodes["a"].scripted["/v1/balance/info"] = [UNAVAILABLE] * 2
     done = desk.run("balance")
     assert done.returncode == 1
-    assert "no answer: HTTP 503: Cashu mint is unreachable" in done.stdout
+    assert "can't be read: HTTP 503: Cashu mint is unreachable" in done.stdout
     assert "no key" in done.stdout
     assert json.loads(desk.run("balance", "--json").stdout)["providers"][0]["problem"].startswith("HTTP 503")
 
@@ -391,6 +401,7 @@ def test_what_can_not_be_finished_is_a_failure_and_can_be_dropped(desk: Desk) ->
     done = desk.run("recover")
     assert (done.returncode, done.stdout) == (1, "")
     assert "mint is unreachable" in done.stderr
+    assert done.stderr.endswith("arbstr: `arbstr recover --drop` gives a token back that can't be paid in\n")
     done = desk.run("recover", "--drop")
     assert (done.returncode, done.stdout) == (0, f"{token}\n")
     assert desk.journal == ""
