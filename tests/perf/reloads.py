@@ -110,7 +110,7 @@ async def run(home: Path, per_second: float, reloads: int) -> list[str]:
     path = home / "config.toml"
     async with fakes() as urls:
         path.write_text(text(0, urls))
-        starting = ServeProcess(home, "-c", str(path))
+        starting = ServeProcess(home, "-c", str(path), forked=False)
         with await asyncio.to_thread(starting.__enter__) as arbstr:
             load = Load(arbstr.url, per_second)
             asking = asyncio.create_task(load.run())

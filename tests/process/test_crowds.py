@@ -111,7 +111,7 @@ async def test_providers_wait_for_clients_that_do_not_read(tmp_path: Path) -> No
 
     # A reply that is made as it is played.
     async with ScriptedProvider(lambda asked: cast("Reply", endless())) as provider:
-        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url), forked=False) as arbstr:
             before = resident_mb(arbstr.process.pid) or 0
             sockets = [socket.create_connection(("127.0.0.1", urlsplit(arbstr.url).port or 0)) for _ in range(readers)]
             for each in sockets:
@@ -133,7 +133,7 @@ async def test_large_answers_that_nobody_reads_take_bounded_memory_and_leave_oth
     clients, size = 8, 50 * MB
     large = json_reply(completion("x" * size))
     async with ScriptedProvider(*[large] * clients, json_reply(completion())) as provider:
-        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url), forked=False) as arbstr:
             before = arbstr.peak_mb()
             sockets = [socket.create_connection(("127.0.0.1", urlsplit(arbstr.url).port or 0)) for _ in range(clients)]
             for each in sockets:
@@ -170,7 +170,7 @@ async def test_millions_of_values_neither_stop_the_others_nor_take_their_memory(
     answer += b'"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}'
     sent = b'{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"x":%b}' % many
     async with ScriptedProvider(reply(answer)) as provider:
-        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url), forked=False) as arbstr:
             before = arbstr.peak_mb()
             url, labelled = f"{arbstr.url}/v1/chat/completions", {"Content-Type": "application/json"}
             async with httpx.AsyncClient(timeout=60) as client:
@@ -221,7 +221,8 @@ async def test_bodies_of_100_mb_without_a_length_cost_an_error_and_bounded_memor
         return (await until(connection, b"\r\n")).split()[1]
 
     async with ScriptedProvider(json_reply(completion())) as provider:
-        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url, "max_request_mb = 8")) as arbstr:
+        config = configured(tmp_path, provider.url, "max_request_mb = 8")
+        with ServeProcess(tmp_path, "-c", config, forked=False) as arbstr:
             before = arbstr.peak_mb()
             async with connected(arbstr, senders) as connections:
                 statuses = await asyncio.gather(*map(send, connections))

@@ -37,8 +37,8 @@ max_sats_per_month = 100
 """
 
 
-def serving(home: Path, url: str) -> ServeProcess:
-    return ServeProcess(home, "-c", "config.toml", "--mock", env={"DATABASE_URL": url})
+def serving(home: Path, url: str, *, forked: bool = True) -> ServeProcess:
+    return ServeProcess(home, "-c", "config.toml", "--mock", env={"DATABASE_URL": url}, forked=forked)
 
 
 def until_refused(*instances: ServeProcess) -> httpx.Response:
@@ -78,7 +78,7 @@ def home(tmp_path: Path) -> Path:
 def test_what_one_instance_wrote_another_answers_and_a_kill_leaves_an_interrupted_stream(
     home: Path, postgres_url: str
 ) -> None:
-    with serving(home, postgres_url) as one, serving(home, postgres_url) as other:
+    with serving(home, postgres_url, forked=False) as one, serving(home, postgres_url) as other:
         for arbstr in (one, other, one):
             assert arbstr.chat().status_code == 200
         assert eventually(lambda: total(one) == total(other) == 3)

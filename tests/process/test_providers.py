@@ -118,7 +118,7 @@ def test_ten_nodes_with_340_models_each_fit_into_90_mb(tmp_path: Path) -> None:
             for number in range(10)
         )
         (tmp_path / "config.toml").write_text("\n".join(tables))
-        with ServeProcess(tmp_path) as arbstr:
+        with ServeProcess(tmp_path, forked=False) as arbstr:
             eventually(lambda: all(len(one["models"]) == 340 for one in arbstr.get("/providers")["providers"]))
             assert arbstr.peak_mb() < 90
         server.shutdown()

@@ -106,7 +106,7 @@ async def faulty_provider_harness(home: Path) -> AsyncIterator[FaultyProviderHar
     ):
         deaf_url = f"http://127.0.0.1:{deaf.sockets[0].getsockname()[1]}/v1"
         (home / "config.toml").write_text(CONFIG.format(alpha=alpha.url, beta=beta.url, deaf=deaf_url))
-        with ServeProcess(home, "-c", "config.toml") as arbstr:
+        with ServeProcess(home, "-c", "config.toml", forked=False) as arbstr:
             async with httpx.AsyncClient(base_url=arbstr.url, timeout=PATIENCE_S) as client:
                 made = FaultyProviderHarness(arbstr, client, alpha, beta)
                 yield made

@@ -1,4 +1,7 @@
-"""Processes that tests start: none outlives its test, so that what fails in one test fails in no other."""
+"""Processes that tests start: none outlives its test, so that what fails in one test fails in no other.
+
+Programs of this Python are forked where that differs in nothing from a start: see `fork_server`.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.fork_server import ForkedProcess
 from tests.support.patience import PATIENCE_S
 
 
 @contextmanager
 def started(command: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[str]]:
     """A process that speaks text, ended at the end whatever happens; takes what `subprocess.Popen` does."""
-    process = subprocess.Popen(command, text=True, **how)
+    process: subprocess.Popen[str] = ForkedProcess(command, text=True, **how)
     try:
         yield process
     finally:
         end(process)
+
+
+def run(command: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run a process that speaks text to its end and return what it said and its exit status."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(command, **{**pipes, **how}) as process:
+        out, err = process.communicate(timeout=PATIENCE_S)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def end(process: subprocess.Popen[Any]) -> None:

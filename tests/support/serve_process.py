@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.fork_server import ForkedProcess
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S
 from tests.support.processes import end, stop
@@ -31,7 +32,8 @@ def eventually(true: Callable[[], Any]) -> Any:
 class ServeProcess:
     """A running `arbstr serve`; inside `with` it listens at `url`. What it says on stderr is in `said`.
 
-    `ulimit` is what bash's command of that name takes, such as `-n 1024`; `under` is a command that runs it all.
+    `ulimit` is what bash's command of that name takes, such as `-n 1024`; `under` is a command that runs it all;
+    `forked` says that it need be no start of Python's: its memory, and how `ps` shows it, are then others.
     """
 
     def __init__(
@@ -41,12 +43,15 @@ class ServeProcess:
         env: dict[str, str] | None = None,
         ulimit: str | None = None,
         under: Sequence[str] = (),
+        forked: bool = True,
     ) -> None:
+        self._forked = forked
         self._stderr = home / f"stderr-{time.monotonic_ns()}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ARBSTR", "DATABASE"))}
         limited = ["bash", "-c", f'ulimit {ulimit}; exec "$@"', "-"] if ulimit else []
         with self._stderr.open("wb") as stderr:
-            self.process = subprocess.Popen(
+            start: type[subprocess.Popen[bytes]] = ForkedProcess if forked else subprocess.Popen
+            self.process = start(
                 [*under, *limited, sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options],
                 cwd=home,
                 env={**inherited, "PYTHONPATH": str(TOP), **(env or {})},
@@ -89,6 +94,7 @@ class ServeProcess:
 
     def peak_mb(self) -> float:
         """The most memory it has had, in MB."""
+        assert not self._forked, "a fork has the memory of what it was forked from"
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 
 import pyte
 
+from tests.support.fork_server import ForkedProcess
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S
 from tests.support.processes import end
@@ -41,7 +42,7 @@ class Terminal:
         self._size(slave, columns, rows)
         self.modes_before = termios.tcgetattr(slave)
         self._state = tempfile.TemporaryDirectory(prefix="arbstr-state-")  # what one remembers is not the next one's
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] = ForkedProcess(
             command,
             stdin=slave,
             stdout=slave,

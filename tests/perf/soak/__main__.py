@@ -76,7 +76,7 @@ def soak(home: Path, total: int, concurrency: int) -> list[str]:
     (temporary := home / "tmp").mkdir()
     ledger = home / "arbstr.db"
     env = {"DATABASE_URL": str(ledger), "ARBSTR_LOG": "error,arbstr.runtime.compose=info", "TMPDIR": str(temporary)}
-    with ServeProcess(home, "-c", "config.toml", "--mock", env=env) as arbstr:
+    with ServeProcess(home, "-c", "config.toml", "--mock", env=env, forked=False) as arbstr:
         arbstr.get("/v1/stats")  # opens what reading the ledger takes
         before = sockets_and_files(arbstr.process.pid)
         began = time.monotonic()
