@@ -5,15 +5,18 @@ a busy machine; none over the end of an hour; some without coverage, with which 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.effort import examples
+from tests.support.modules import load_all
 from tests.support.postgres import PostgresServer, postgres_server
 
 HOUR_S = 3600
@@ -27,6 +30,8 @@ UNCOVERED = {
     "test_widths.py",
     "test_wild_input.py",
 }
+FIRST = "gw0"  # of the workers
+NOT_COVERED = pytest.StashKey[bool]()
 SAMPLED = {"screens": 3}  # where the coverage counts only each so many-th test
 
 settings.register_profile(
@@ -39,6 +44,36 @@ settings.register_profile(
 settings.load_profile("arbstr")
 
 
+@contextmanager
+def _uncovered(config: pytest.Config) -> Iterator[None]:
+    """Measure no coverage meanwhile."""
+    measuring = config.pluginmanager.getplugin("_cov")
+    if measuring is None or measuring.cov_controller is None:
+        yield
+        return
+    measuring.cov_controller.pause()
+    yield
+    measuring.cov_controller.resume()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect without coverage and garbage collections, which would take half of the time.
+
+    What arbstr's modules do as they are loaded is measured by one of the workers.
+    """
+    measured = session.config.pluginmanager.hasplugin("_cov")
+    if measured and os.environ.get("PYTEST_XDIST_WORKER", FIRST) == FIRST:
+        load_all()
+    gc.disable()
+    with _uncovered(session.config):
+        if measured:
+            load_all()  # in the others too: they are to differ in nothing else
+        collected = yield
+    gc.enable()
+    return collected
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out of the coverage what runs much that others cover: properties, all but the first parameters, and most
     of whole dashboards.
@@ -48,9 +83,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         test, parts = item.nodeid.partition("[")[0], set(item.path.parts)
         is_property = getattr(getattr(item, "function", None), "is_hypothesis_test", False)
         known = test in seen or is_property or UNCOVERED & parts
+        if item.get_closest_marker("no_cover") is not None:
+            continue  # pytest-cov sees to it
         if known or any(next(numbers[part]) % SAMPLED[part] for part in parts & SAMPLED.keys()):
-            item.add_marker(pytest.mark.no_cover)
+            item.stash[NOT_COVERED] = True
         seen.add(test)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test that is left out of the coverage without it, its fixtures too."""
+    if not item.stash.get(NOT_COVERED, False):
+        return (yield)
+    with _uncovered(item.config):
+        return (yield)
 
 
 def pytest_configure() -> None:
