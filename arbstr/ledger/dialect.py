@@ -16,8 +16,8 @@ class SqlDialect:
     database can be made to. `by_request_id` keeps a search for request ids to their index. `closed` says that a row of
     `requests` is closed; `succeeded` and `failed`, how it ended.
 
-    `facets_first` says that its planner has to see the numbers of the facets that are meant; `by_months`, that rows of
-    months that are not meant are not looked at.
+    `facets_first` says that its planner has to see the numbers of the facets that are meant; `facets_with_costs`, that
+    an index has the rows of each facet by cost; `by_months`, that rows of months that are not meant are not looked at.
 
     `msats` and what follows are expressions over a row: its cost, what budgets count of it, its latency and the time it
     took, its model in its facet, and the sums of `aggregates.SUMS` in their order. `rows_where` makes a table of the
@@ -38,6 +38,7 @@ class SqlDialect:
     took_ms: str
     facet_model: str
     facets_first: bool
+    facets_with_costs: bool
     by_months: bool
     row_sums: str
     rows_where: Callable[[str], str]

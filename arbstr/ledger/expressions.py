@@ -89,6 +89,7 @@ SQLITE = SqlDialect(
     took_ms="MAX(latency_ms, COALESCE(stream_duration_ms, 0))",
     facet_model=facet_model(),
     facets_first=False,
+    facets_with_costs=False,
     by_months=False,
     row_sums=ROW_SUMS,
     rows_where=lambda which: f"(SELECT {_OTHERS}, COALESCE(at_ms, {INSTANT}) AS at_ms FROM requests WHERE {which})",

@@ -27,6 +27,8 @@ Found = tuple[int, Any]  # a row's id, and what it is sorted by
 _COLUMN = {"timestamp": "at_ms", "cost_sats": "cost_sats", "latency_ms": "latency_ms"}
 _NEAR = 1000  # rows that may be skipped one by one
 _WALKED = 50_000  # rows that are read along time before all that match are gathered instead
+_SAMPLE = 16  # the part of a window whose rows tell about where in an order a page lies
+_SPARE = 2  # times as many rows as there should be up to a bound
 _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 
@@ -168,20 +170,50 @@ class _Lister:
             other: Order = "asc" if order == "desc" else "desc"
             return self._run(sort, other, part, size, behind, limit)[::-1]
         column = _COLUMN[sort]
-        if self._walks(offset + limit):
+        if self._walks(sort, offset, limit):
             condition = both(part, self._view.aside(self._where, self._start, self._end))
             by = f"{column} {_directed(sort, order)}, id {order}"
-        else:
-            condition = both(part, filters.within(self._start, self._end), self._view.in_facets(self._where))
-            aside = f"{self._view.dialect.aside}{self._view.dialect.gathered}"
-            by = f"{aside}{column} {_directed(sort, order)}, id {order}"
-        return _found(self._view, "requests", condition, sort, by, limit, offset)
+            return _found(self._view, "requests", condition, sort, by, limit, offset)
+        return self._gathered(sort, order, part, offset, limit)
 
-    def _walks(self, depth: int) -> bool:
+    def _gathered(self, sort: Sort, order: Order, part: Condition, offset: int, limit: int) -> list[Found]:
+        """List a run whose rows are gathered and sorted; where it is deep, only those up to a bound are sorted."""
+        aside, gathered = self._view.dialect.aside, self._view.dialect.gathered
+        by = f"{aside}{gathered}{_COLUMN[sort]} {_directed(sort, order)}, id {order}"
+        matching = self._matching(part, self._start, self._end)
+        bound = self._bound(sort, part, by, offset + limit) if offset > _NEAR else None
+        if bound is not None:
+            figure = f"{aside}{'' if self._is_indexed(sort) else gathered}{_COLUMN[sort]}"
+            beyond = Condition(f"{figure} {'>=' if order == 'desc' else '<='} ?", (bound,))
+            found = _found(self._view, "requests", both(matching, beyond), sort, by, limit, offset)
+            if len(found) == limit:  # else there are fewer beyond it than were guessed
+                return found
+        return _found(self._view, "requests", matching, sort, by, limit, offset)
+
+    def _is_indexed(self, sort: Sort) -> bool:
+        """Check whether an index has the rows of each facet in the order."""
+        return sort == "cost_sats" and self._view.dialect.facets_with_costs and filters.grain_for(self._where) != "all"
+
+    def _bound(self, sort: Sort, part: Condition, by: str, depth: int) -> Any:
+        """Guess up to which figure there are `depth` rows and more, by a part of the window; None: nobody knows."""
+        length = max((self._end - self._start) // _SAMPLE, 1)
+        first = (self._start + self._end - length) // 2
+        sample = self._matching(part, first, first + length)
+        found = _found(self._view, "requests", sample, sort, by, 1, depth * _SPARE // _SAMPLE)
+        return found[0][1] if found else None
+
+    def _matching(self, part: Condition, start: int, end: int) -> Condition:
+        return both(part, filters.within(start, end), self._view.in_facets(self._where))
+
+    def _walks(self, sort: Sort, offset: int, limit: int) -> bool:
+        depth = offset + limit
         window = Filter(since_ms=self._start, until_ms=self._end - 1)
         everything = counted(self._view, window if self._view.dialect.by_months else Filter()).total
         matching = max(self.counts.total, 1)
-        return depth * everything < matching * matching * _GATHERED
+        gathered = matching
+        if offset > _NEAR and self._is_indexed(sort):  # up to a bound
+            gathered = matching // _SAMPLE + depth * _SPARE
+        return depth * everything < matching * gathered * _GATHERED
 
 
 def _newest(

@@ -2,10 +2,11 @@
 
     python -m tests.perf.postgres_writing [--rows 20000] [--instances 4] [--per-second 5000]
 
-Each instance is a process with the writer that arbstr has. They write the rows once as fast as it goes, and once at a
-steady rate, after which all must be there; a server of the program's own keeps them, which waits for its disk at each
-commit. Prints rows a second, the processor time of a row here and at the server, and how much of the time the server's
-processes waited for the lock of all sums. The exit status is 1 if a row is missing, or the rate was not kept.
+Each instance is a process with the writer that arbstr has. They write the rows once as fast as it goes, and twice at a
+steady rate, after which all must be there: in sessions of 20, and without. A server of the program's own keeps them,
+which waits for its disk at each commit. Prints rows a second, the processor time of a row here and at the server, and
+how much of the time the server's processes waited for the lock of all sums. The exit status is 1 if a row is missing,
+or the rate was not kept.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -35,6 +37,7 @@ from tests.support.postgres import MISSING, PostgresServer, programs
 from tests.support.processes import end
 
 _STEP_S = 0.01
+_IN_SESSION = 20
 _SAMPLE_S = 0.02
 _BUSY = (
     "SELECT COUNT(*) FILTER (WHERE state <> 'idle'), COUNT(*) FILTER (WHERE wait_event = 'advisory'), "
@@ -58,10 +61,14 @@ class Written:
     behind_ms: float | None = None
 
 
-def rows(number: int, seed: int) -> list[RequestRecord]:
-    """Return so many rows, the same for a seed."""
+def rows(number: int, seed: int, in_session: int = 0) -> list[RequestRecord]:
+    """Return so many rows, the same for a seed; if so many of them are in one session, all sessions are under way."""
     random = Random(seed)
-    return [a_record(random) for _ in range(number)]
+    records = [a_record(random) for _ in range(number)]
+    if not in_session:
+        return records
+    sessions = number // in_session
+    return [replace(record, session=f"{seed:08x}{n % sessions:08x}") for n, record in enumerate(records)]
 
 
 async def write(place: Place, records: Sequence[RequestRecord], per_second: float) -> tuple[float, float]:
@@ -90,14 +97,14 @@ async def write(place: Place, records: Sequence[RequestRecord], per_second: floa
 class Instances:
     """Processes that write at once; `run` returns what came of it."""
 
-    def __init__(self, where: str, instances: int, number: int, per_second: float, seed: int) -> None:
+    def __init__(self, where: str, instances: int, number: int, per_second: float, in_session: int = 0) -> None:
         self._total = number
         self._per_second = per_second
         self._behind_s: list[float] = []
         command = [sys.executable, "-m", "tests.perf.postgres_writing", "--child", where]
         self._processes = [
             subprocess.Popen(
-                [*command, str(number // instances), str(seed + each), str(per_second / instances)],
+                [*command, str(number // instances), str(1 + each), str(per_second / instances), str(in_session)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -179,15 +186,19 @@ def run(number: int, instances: int, per_second: float, scratch: Path) -> list[W
         sys.exit(MISSING)
     server = PostgresServer(binaries, fsync="on", full_page_writes="on", shared_buffers="128MB", max_wal_size="4GB")
     try:
-        done = [Instances(str(scratch / "ledger.db"), 1, number, 0, 1).run("SQLite, one instance", None)]
-        for what, rate in ((f"{instances} instances, as fast as it goes", 0.0), (f"{instances} at a rate", per_second)):
+        done = [Instances(str(scratch / "ledger.db"), 1, number, 0).run("SQLite, one instance", None)]
+        for what, rate, in_session in (
+            (f"{instances} instances, as fast as it goes", 0.0, 0),
+            (f"{instances} at a rate, in sessions of {_IN_SESSION}", per_second, _IN_SESSION),
+            (f"{instances} at a rate", per_second, 0),
+        ):
             url = server.new_database()
             place = PostgresPlace.at(url, scratch / "here")
             asyncio.run(_made(place))
             with closing(PostgresConnection(place)) as db:
                 if not rate:
                     done += [copied(db, rows(number, 1), indexed=indexed) for indexed in (False, True)]
-                done.append(Instances(url, instances, number, rate, 1).run(what, db))
+                done.append(Instances(url, instances, number, rate, in_session).run(what, db))
         return done
     finally:
         server.stop()
@@ -202,9 +213,9 @@ async def _made(place: Place) -> None:
 def main() -> int:
     """Run the program."""
     if sys.argv[1:2] == ["--child"]:
-        where, number, seed, per_second = sys.argv[2:]
+        where, number, seed, per_second, in_session = sys.argv[2:]
         place = PostgresPlace.at(where, Path(tempfile.gettempdir()) / f"arbstr-{seed}") if "://" in where else where
-        asyncio.run(write(place, rows(int(number), int(seed)), float(per_second)))
+        asyncio.run(write(place, rows(int(number), int(seed), int(in_session)), float(per_second)))
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)

@@ -26,6 +26,7 @@ POSTGRES = SqlDialect(
     took_ms="GREATEST(latency_ms, stream_duration_ms)",
     facet_model=f"CASE WHEN NOT {_REFUSED} THEN model END",
     facets_first=True,
+    facets_with_costs=True,
     by_months=True,
     row_sums=", ".join(
         (

@@ -20,7 +20,8 @@ BEFORE = (
     "DELETE FROM facets WHERE grain = 'outcome'",
     "DROP TABLE session_costs",
     "DELETE FROM ledger_state WHERE name IN ('outcomes_before', 'sessionless_before', 'sessions_from')",
-    "DELETE FROM schema_versions WHERE version = 5",
+    "DROP INDEX requests_by_facet_and_cost",
+    "DELETE FROM schema_versions WHERE version > 4",
 )
 WHERES = (
     Filter(),
@@ -95,7 +96,7 @@ async def test_the_copied_sums_answer_as_those_that_were_there_from_the_first(
 async def test_an_earlier_arbstr_writes_no_more_rows(place: PostgresPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     await write_rows(place, [record()])
     monkeypatch.setattr(schema, "LATEST_VERSION", 4)
-    with pytest.raises(LedgerUnavailable, match="newer arbstr \\(schema 5, this one knows 4"):
+    with pytest.raises(LedgerUnavailable, match="this one knows 4"):
         await LedgerWriter(place).start()
 
 

@@ -267,6 +267,8 @@ def test_pages_put_together_are_the_matching_rows_in_order(
 ) -> None:
     with ledger(rows) as questions, pytest.MonkeyPatch.context() as patch:
         patch.setattr("arbstr.ledger.paging._NEAR", 3)  # so that a few rows are deep
+        patch.setattr("arbstr.ledger.paging._SAMPLE", 2)  # of which some tell where a page lies,
+        patch.setattr("arbstr.ledger.paging._SPARE", 1)  # right as often as not
         for where, (sort, order) in zip(wheres, product(SORTS, ORDERS), strict=True):
             wanted = listed(rows, where, sort, order)
             found: list[str] = []
