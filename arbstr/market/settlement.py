@@ -26,6 +26,7 @@ from arbstr.market import cashu_token, token_file
 from arbstr.market.money_journal import Journal, JournalUnusable
 from arbstr.market.money_moves import InvoiceMove, Move, RefundMove, TokenMove
 from arbstr.market.node_money import InvoiceState, NodeMoney, NodeRefusal, NodeSilent, Refunded, paid_in_msats
+from arbstr.market.token_worth import stated_msats
 from arbstr.money import format_sats
 from arbstr.sanitize import sanitize
 
@@ -241,11 +242,17 @@ class Settlement:
         return self._paid_back(move)
 
     def _paid_back(self, move: RefundMove) -> str:
-        if move.held_msats is None:
-            return f"{self._account.name} has paid back what its key held"
-        if not move.held_msats:
-            return f"{self._account.name} held nothing: that is the token of its last refund again, perhaps spent"
-        return f"{self._account.name} has paid back {move.held_msats // 1000:,} sats"
+        name, held, paid = self._account.name, move.held_msats, stated_msats(move.token or "")
+        if held is None:
+            return f"{name} has paid back what its key held"
+        if not held:
+            return f"{name} held nothing: that is the token of its last refund again, perhaps spent"
+        if paid is not None and paid < held // 1000 * 1000:
+            return (
+                f"careful: {name} has paid back {paid // 1000:,} sats, and its key held {format_sats(held, ',')}; "
+                "ask who runs the node where the rest is"
+            )
+        return f"{name} has paid back {(held if paid is None else paid) // 1000:,} sats"
 
     async def _taken_back(self, move: RefundMove, key: str) -> Refunded:
         """Have the node pay back. It refuses while requests are under way, and for a moment while it is at it."""

@@ -190,3 +190,11 @@ async def test_an_invoice_that_is_quoted_is_not_said_either() -> None:
     with pytest.raises(NodeRefusal) as caught:
         await Asked(httpx.Response(404, json={"detail": f"no {INVOICE}"})).money.late_invoice_state("x", INVOICE)
     assert INVOICE not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 307, 308])
+async def test_a_token_is_not_sent_where_a_node_points(status: int) -> None:
+    node = Asked(httpx.Response(status, headers={"Location": "https://elsewhere.example/v1/balance/create"}))
+    with pytest.raises(NodeRefusal, match=f"HTTP {status}"):
+        await node.money.create(TOKEN)
+    assert len(node.requests) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import tomllib
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,7 @@ from arbstr.market.settlement import Account, NothingMoved, Settlement, TokenRef
 from arbstr.transport.pool import PooledTransport
 from tests.support.money_node import Account as AtNode
 from tests.support.money_node import MoneyNodes, Node
+from tests.support.recordings import recording
 
 KEY = "sk-0123456789abcdef"
 OTHER = "sk-other0123456789"
@@ -303,6 +305,17 @@ async def test_a_refund_is_handed_over_and_forgotten(desk: Desk) -> None:
     assert await desk.settle(move) == "a has paid back 100 sats"
     assert desk.handed_over == [desk.node.accounts[KEY].refund]
     assert desk.journal.moves == []
+
+
+async def test_a_refund_that_is_worth_less_than_was_held_is_said(desk: Desk) -> None:
+    """A node that keeps a part must not be helped to hide it."""
+    desk.keyed(free=700_500)
+    desk.node.accounts[KEY].refund = json.loads(recording("refund_sk").body)["token"]  # of 500 sats
+    desk.node.accounts[KEY].free = 0
+    move = replace(await begin_refund(desk.account, desk.journal, None), held_msats=700_500)
+    said = await desk.settle(move)
+    assert said.startswith("careful: a has paid back 500 sats, and its key held 700.500; ask who runs the node")
+    assert desk.handed_over == [desk.node.accounts[KEY].refund]
 
 
 async def test_a_refund_to_a_file_is_there_for_its_owner_alone(desk: Desk, tmp_path: Path) -> None:
