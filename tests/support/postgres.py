@@ -55,7 +55,7 @@ class PostgresServer:
         self.binaries = binaries
         self._settings = _SETTINGS | settings
         self.directory = Path(tempfile.mkdtemp(prefix="arbstr-pg-"))
-        self._as = _unprivileged(self.directory)
+        self.as_owner = _unprivileged(self.directory)
         self._process: subprocess.Popen[bytes] | None = None
         try:
             command = (
@@ -63,7 +63,7 @@ class PostgresServer:
                 if primary is None
                 else f"{binaries}/pg_basebackup -D {self.data} -h {primary.directory} -U {_USER} -R -c fast --no-sync"
             )
-            subprocess.run(command.split(), check=True, capture_output=True, cwd="/", **self._as)
+            subprocess.run(command.split(), check=True, capture_output=True, cwd="/", **self.as_owner)
             self.start()
         except BaseException:
             self.stop()
@@ -104,7 +104,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                **self._as,
+                **self.as_owner,
             )
 
     @property

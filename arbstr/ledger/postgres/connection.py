@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,7 @@ _SETTINGS = (
 )
 _CANCEL_S = 5.0
 PATIENCE_S = 10.0  # for the server to answer; then the connection is given up
+_LOOKS = 20
 _HEARD = 1000  # payloads that wait: a flood drops the oldest
 _NUL, _NO_NUL = "\0", "\ufffd"  # PostgreSQL's texts can't have it
 
@@ -58,13 +60,16 @@ class PostgresConnection:
     """An open connection. Raises `psycopg.Error`; `faults.explain` says it in a sentence."""
 
     def __init__(self, place: PostgresPlace) -> None:
-        self._db = psycopg.connect(
-            **_arguments(place), autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
-        )
+        self._db = _connect(place)
         self._db.adapters.register_loader("numeric", _Numeric)
-        with self.bounded():
-            self._db.execute(_SETTINGS)
         self._heard: deque[str] = deque(maxlen=_HEARD)
+        try:
+            with self.bounded():
+                self._db.execute(_SETTINGS)
+                check_session(place, self._db)
+        except BaseException:
+            self._db.close()
+            raise
 
     @property
     def closed(self) -> bool:
@@ -77,19 +82,13 @@ class PostgresConnection:
 
     def abort(self) -> None:
         """Make a statement that runs in another thread fail at once, and the connection with it."""
-        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._db.fileno())) as shared:
-            shared.shutdown(socket.SHUT_RDWR)
+        _abort(self._db)
 
     @contextmanager
     def bounded(self, patience_s: float = PATIENCE_S) -> Iterator[None]:
         """Give the connection up if the server takes longer to answer all that is asked inside."""
-        timer = Timer(patience_s, self.abort)
-        timer.daemon = True
-        timer.start()
-        try:
+        with _bounded(self._db, patience_s):
             yield
-        finally:
-            timer.cancel()
 
     def cancel(self) -> None:
         """Have the server end the statement that runs in another thread; if it does not answer, `abort`."""
@@ -199,6 +198,47 @@ def storable(value: Any) -> Any:
 def _parameter(value: Any) -> Any:
     """Return a value as a statement takes it: sats as decimals, as beside floats no index on them is used."""
     return Decimal(repr(value)) if isinstance(value, float) else storable(value)
+
+
+def _connect(place: PostgresPlace) -> psycopg.Connection[Any]:
+    return psycopg.connect(
+        **_arguments(place), autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
+    )
+
+
+def check_session(place: PostgresPlace, db: psycopg.Connection[Any]) -> None:
+    """Check that all statements run in one session. Raises LedgerUnavailable if a pooler takes any for each of them.
+
+    Notifications, locks and temporary tables are a session's.
+    """
+    [number] = db.execute(b"SELECT pg_backend_pid()").fetchone() or (0,)
+    if number == db.info.backend_pid:  # a pooler says another than the server
+        return
+    mark = secrets.token_hex(8)
+    found: list[Any] = []
+    with suppress(psycopg.Error), _connect(place) as other, _bounded(other, _CANCEL_S):  # all sessions may be taken
+        for _ in range(_LOOKS):  # it may get any that is free
+            db.execute(b"SELECT set_config('arbstr.session', $1, false)", (mark,))
+            found += other.execute(b"SELECT current_setting('arbstr.session', true)").fetchone() or ()
+    if mark in found:
+        mend = "set pool_mode = session there, or name the server itself"
+        raise LedgerUnavailable(f"The ledger {place} is behind a pooler that does not pool by session; {mend}.")
+
+
+def _abort(db: psycopg.Connection[Any]) -> None:
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(db.fileno())) as shared:
+        shared.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _bounded(db: psycopg.Connection[Any], patience_s: float) -> Iterator[None]:
+    timer = Timer(patience_s, _abort, (db,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _arguments(place: PostgresPlace) -> dict[str, Any]:
