@@ -176,9 +176,13 @@ async def run_in(
     doing = asyncio.get_running_loop().run_in_executor(threads, work, db)
     doing.add_done_callback(lambda done: done.cancelled() or done.exception())  # who awaits it may have been cancelled
     await asyncio.wait((doing,), timeout=patience_s)
-    if not doing.done():
-        db.abort()
-    return await doing
+    if doing.done():
+        return await doing
+    db.abort()
+    try:
+        return await doing
+    except DatabaseError:
+        raise _no_answer(patience_s) from None
 
 
 class _Numeric(Loader):
@@ -237,8 +241,16 @@ def _bounded(db: psycopg.Connection[Any], patience_s: float) -> Iterator[None]:
     timer.start()
     try:
         yield
+    except psycopg.Error:
+        if timer.finished.is_set():
+            raise _no_answer(patience_s) from None
+        raise
     finally:
         timer.cancel()
+
+
+def _no_answer(patience_s: float) -> psycopg.OperationalError:
+    return psycopg.OperationalError(f"the server has not answered for {patience_s:g} s")
 
 
 def _arguments(place: PostgresPlace) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], str], ...] = (
     (errors.DiskFull, "make room on the server's disk"),
 )
 _AUTHORITY = "name the file with the certificate of its authority: sslrootcert=/path/ca.pem in the URL"
-_CONNECTIONS = "raise max_connections there: each arbstr takes up to five"
+_CONNECTIONS = "have more let in there: each arbstr takes up to five"
 _LISTENS = "see whether the server runs and takes connections there"
 _BY_TEXT = (
     ("does not support SSL", "switch TLS on there"),
@@ -49,6 +49,7 @@ _BY_TEXT = (
     ("refused", _LISTENS),
     ("No such file or directory", _LISTENS),
     ("timeout expired", _LISTENS),
+    ("has not answered for", "pg_stat_activity there shows what it does, and who waits for whom"),
     ("failed to resolve host", "see to the server's name in the URL"),
 )
 _NO_DATABASE = re.compile(r'database "[^"]*" does not exist')

@@ -62,9 +62,12 @@ def test_a_connection_that_is_lost_is_one_sentence() -> None:
         ("fe_sendauth: no password supplied", "DATABASE_URL, PGPASSWORD or ~/.pgpass"),
         ('FATAL:  no pg_hba.conf entry for host "::1", user "u", database "d", no encryption', "pg_hba.conf has to"),
         ('FATAL:  database "sats" does not exist', "createdb"),
-        ("FATAL:  sorry, too many clients already", "max_connections"),
-        ('FATAL:  too many connections for role "u"', "max_connections"),
-        ("FATAL:  remaining connection slots are reserved for non-replication superuser", "max_connections"),
+        ("FATAL:  sorry, too many clients already", "each arbstr takes up to five"),
+        ('FATAL:  too many connections for role "u"', "each arbstr takes up to five"),
+        (
+            "FATAL:  remaining connection slots are reserved for non-replication superuser",
+            "each arbstr takes up to five",
+        ),
     ],
 )
 def test_what_keeps_a_user_out_comes_with_what_mends_it(reason: str, advice: str) -> None:
