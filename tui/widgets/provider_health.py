@@ -120,7 +120,7 @@ def _balance(view: ProviderView, text: str, free_msats: int) -> Span:
 def runway_of(view: ProviderView) -> Span:
     """Return how long the balance at a provider lasts at this rate."""
     known = view.status.balance
-    hours = None if known is None else known.runway_hours
+    hours = None if known is None or known.is_used_up else known.runway_hours
     if hours is None:
         return (NOTHING, "muted")
     return (f"lasts {uptime(hours * HOUR_MS)}", "warn" if view.low else "text")

@@ -87,7 +87,7 @@ def price_age(view: ProviderView) -> Span:
     """Return how old a provider's price list is; without one its prices are those of the file."""
     age_s = view.status.list_age_s
     if age_s is None:
-        return ("file", "muted")
+        return (NOTHING if _is_unpriced(view) else "file"), "muted"
     old = age(age_s * 1000)
     return (f"stale {old}", "warn") if view.status.list_stale else (old, "text")
 
@@ -213,8 +213,9 @@ def identity_lines(view: ProviderView) -> list[Line]:
         _field("Key", *_key_words(view)),
         *_balance_lines(view),
         _field("Prices", *_price_words(view)),
-        _field("Charged", *_charged_words(view)),
     ]
+    if not status.inert:
+        lines.append(_field("Charged", *_charged_words(view)))
     lines += [
         _field("Overcharge", f"{shown(each.model)}: {each.ratio:.2f} times the rates", "warn")
         for each in view.overcharges[:3]
@@ -227,7 +228,7 @@ def identity_lines(view: ProviderView) -> list[Line]:
 def _key_words(view: ProviderView) -> tuple[str, Role]:
     status = view.status
     if status.inert:
-        return f"none, so it is not used: arbstr fund {status.name} gets one", "warn"
+        return f"none: arbstr fund {status.name} gets one", "warn"
     return ("none" if status.masked_key is None else f"{status.masked_key}  ({status.key_source})"), "text"
 
 
@@ -239,7 +240,7 @@ def _balance_lines(view: ProviderView) -> list[Line]:
     held = f", {sats_round(known.reserved_msats)} reserved" if known.reserved_msats else ""
     unit = " sats" if known.state == "known" else ""
     runway, warns = runway_of(view)
-    lasts: Line = ((f", {runway} at this rate", warns),) if known.runway_hours is not None else EMPTY
+    lasts: Line = ((f", {runway} at this rate", warns),) if runway != NOTHING else EMPTY
     return [(*_field("Balance", f"{text}{unit}{held}", role), *lasts)]
 
 

@@ -44,13 +44,24 @@ def test_balances_and_ages_of_prices_have_columns_where_a_provider_has_them() ->
     assert "lasts 3 h 00 m at this rate" in "".join(texts(identity_lines(views_of(node)[0])))
 
 
+def test_a_balance_that_is_used_up_lasts_no_time_at_all() -> None:
+    node = replace(FakeSource().providers["alpha"], balance=Balance("known", 0, 0, hourly_msats=5000), list_age_s=5.0)
+    lines = "\n".join([table(node), *texts(identity_lines(views_of(node)[0]))])
+    assert re.search(r"no balance .* 0 +– +5 s", lines)
+    assert "lasts " not in lines.partition("Balance")[2]
+
+
 def test_a_node_without_a_key_has_no_prices_yet_and_says_what_to_do() -> None:
     plain = FakeSource().providers["alpha"]
     free = replace(plain, models=(), model_rates={}, input_rate=0.0, output_rate=0.0, masked_key=None)
     (view,) = views_of(replace(free, inert=True))
     lines = "\n".join(texts([*identity_lines(view), *rate_lines(view, 100)]))
-    assert "none, so it is not used: arbstr fund alpha gets one" in lines
+    assert "none: arbstr fund alpha gets one" in lines
     assert "those of its list, which has not been read" in lines
     assert "0 sats" not in lines
+    assert "Charged" not in lines
+    listed = table(replace(free, inert=True), replace(plain, name="beta", list_age_s=5.0))
+    assert re.search(r"alpha +no key.* –", listed)
+    assert "file" not in listed
     (view,) = views_of(replace(free, balance=Balance("known", free_msats=5000)))  # whose list does not come
     assert rate_lines(view, 100) == []
