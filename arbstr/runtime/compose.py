@@ -87,7 +87,10 @@ class Proxy:
         """Refuse new requests; let running ones finish within `shutdown_grace` seconds, or until `forced` is set."""
         admission, grace_s = self._lasting.admission, self.config.server.shutdown_grace
         admission.close()
-        await self._in_force.stop_listening()
+        if self._lasting.sharing is not None:
+            await (
+                self._in_force.stop_listening()
+            )  # the others take what comes: balancers need not hear 503 from this one
         self._notifier.stopping()
         self._lasting.feed.close()
         if unfinished := admission.in_flight + admission.draining:

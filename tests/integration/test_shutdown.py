@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import suppress
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from tests.integration.test_raw_requests import GET, POST, error_in, talk_with
-from tests.support.harness import Arbstr, ProxyHarness, body
+from tests.support.harness import ProxyHarness
 from tests.support.patience import PATIENCE_S
 from tests.support.provider import Move, chunk, completion, json_reply, sse_reply, stream_events
-
-
-async def begun(arbstr: Arbstr, forced: asyncio.Event | None = None) -> asyncio.Task[None]:
-    """An end that has begun: arbstr takes no more connections."""
-    draining = asyncio.create_task(arbstr.proxy.drain(forced or asyncio.Event()))
-    async with asyncio.timeout(PATIENCE_S):
-        with suppress(ConnectionRefusedError):
-            while True:
-                _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(arbstr.url).port)
-                writer.close()
-    return draining
 
 
 async def test_requests_under_way_finish_and_new_ones_are_turned_away(harness: ProxyHarness) -> None:
@@ -33,16 +18,12 @@ async def test_requests_under_way_finish_and_new_ones_are_turned_away(harness: P
     arbstr = await harness.start()
     task = await arbstr.start_chat()
     await alpha.asked()
-    async with talk_with(arbstr, b"") as connected, talk_with(arbstr, GET + b"\r\n") as asked:
-        await asked.head()
-        draining = await begun(arbstr)
-        await asked.rest()  # which ends, as it waits for nothing
-        data = json.dumps(body("hi")).encode()
-        connected.writer.write(POST + b"Content-Length: %d\r\n\r\n%s" % (len(data), data))
-        answer = await connected.rest()
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"\r\nRetry-After: " in answer
-    assert error_in(answer)["code"] == "shutting_down"
+    draining = asyncio.create_task(arbstr.proxy.drain(asyncio.Event()))
+    await arbstr.catch_up()
+    answer = await arbstr.chat()
+    assert answer.refusal == (503, "upstream_error", "shutting_down")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert (await arbstr.row(answer))["error"]["status"] == 503
     assert not draining.done()
     go_on.set()
     assert (await task).status == 200
@@ -56,7 +37,8 @@ async def test_a_stream_under_way_finishes(harness: ProxyHarness) -> None:
     arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(b'"a"')
-        draining = await begun(arbstr)
+        draining = asyncio.create_task(arbstr.proxy.drain(asyncio.Event()))
+        await arbstr.catch_up()
         go_on.set()
         assert (await stream.rest()).trailer["output_tokens"] == 5
     await draining
@@ -70,11 +52,12 @@ async def test_a_shutdown_waits_for_an_answer_that_is_drained(harness: ProxyHarn
     await alpha.asked()
     task.cancel()
     await arbstr.catch_up()
-    draining = await begun(arbstr)
+    draining = asyncio.create_task(arbstr.proxy.drain(asyncio.Event()))
+    await arbstr.catch_up()
     go_on.set()
     await draining
-    (record,) = await arbstr.finished()
-    assert (record.error_status, record.cost_msats) == (499, 26_000)
+    row = await arbstr.row()
+    assert (row["error"]["status"], row["cost"]["sats"]) == (499, 26.0)
 
 
 async def test_what_takes_longer_than_the_grace_is_ended_with_a_row(harness: ProxyHarness) -> None:
@@ -87,9 +70,9 @@ async def test_what_takes_longer_than_the_grace_is_ended_with_a_row(harness: Pro
             await alpha.requests[0].left.wait()
         with pytest.raises(aiohttp.ClientPayloadError):
             await stream.rest()  # which has no end, and does not look as if it had one
-    (record,) = await arbstr.finished()
-    assert (record.success, record.error_status) == (False, 503)
-    assert "stopped" in (record.error_message or "")
+    row = await arbstr.row()
+    assert (row["success"], row["error"]["status"]) == (False, 503)
+    assert "stopped" in row["error"]["message"]
 
 
 async def test_who_insists_does_not_wait_for_the_grace(harness: ProxyHarness) -> None:
@@ -98,7 +81,8 @@ async def test_who_insists_does_not_wait_for_the_grace(harness: ProxyHarness) ->
     task = await arbstr.start_chat()
     await alpha.asked()
     insisted = asyncio.Event()
-    draining = await begun(arbstr, insisted)
+    draining = asyncio.create_task(arbstr.proxy.drain(insisted))
+    await arbstr.catch_up()
     insisted.set()
     async with asyncio.timeout(PATIENCE_S):
         await draining

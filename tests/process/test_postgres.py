@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -194,6 +197,19 @@ class Clients:
 def ids(url: str) -> list[str]:
     with psycopg.connect(url) as connection:
         return [one for (one,) in connection.execute("SELECT correlation_id FROM requests")]
+
+
+def test_an_instance_that_is_asked_to_stop_leaves_its_address_to_the_next(home: Path, postgres_url: str) -> None:
+    with (
+        serving(home, postgres_url) as arbstr,
+        httpx.stream("POST", f"{arbstr.url}/v1/chat/completions", json=chat("slow", stream=True)) as stream,
+    ):
+        pieces = stream.iter_bytes()
+        next(pieces)
+        arbstr.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "stopping: 1 request has" in arbstr.stderr)
+        with socket.create_server(("127.0.0.1", urlsplit(arbstr.url).port or 0)):
+            assert next(pieces)
 
 
 def test_two_instances_behind_one_address_are_stopped_killed_and_started_again_one_after_the_other(

@@ -376,3 +376,28 @@ async def test_nobody_is_let_in_after_its_end() -> None:
         port = await opened(stack, 1)
     with pytest.raises(ConnectionRefusedError):
         await connected(port)
+
+
+async def test_a_listener_that_ends_closes_connections_with_their_requests(stack: AsyncExitStack) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(request: web.BaseRequest) -> web.Response:
+        if request.path == "/slow":
+            arrived.set()
+            await go_on.wait()
+        return web.Response(text="hello")
+
+    listener = await listen(stack, waits, "127.0.0.1", 0, max_connections=2, max_request_bytes=1000)
+    port = urlsplit(listener.url).port or 0
+    idle, (reader, writer) = await connected(port), await connected(port)
+    assert (await ask(idle)).endswith(b"hello")
+    writer.write(REQUEST.replace(b" / ", b" /slow "))
+    await arrived.wait()
+    await listener.end()
+    assert await idle[0].read() == b""
+    with pytest.raises(ConnectionRefusedError):
+        await connected(port)
+    go_on.set()
+    assert (await reader.read()).endswith(b"hello")  # to its end: it is closed
+    for each in (idle[1], writer):
+        each.close()
