@@ -64,6 +64,8 @@ def test_an_event_ahead_of_the_clock_changes_nothing() -> None:
         "",
         "node.example",
         "ftp://node.example",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
         "https://user:pass@node.example",
         "https://node.example?q=1",
         "https://node.example/#x",
@@ -77,6 +79,13 @@ def test_an_event_ahead_of_the_clock_changes_nothing() -> None:
 def test_an_address_that_can_not_be_one_is_left_out(url: str) -> None:
     assert announced(ALPHA.announces(url, at_s=NOW_S)) == []
     assert announced(ALPHA.announces(url, "https://a.example", at_s=NOW_S))[0].urls == ("https://a.example",)
+
+
+def test_of_several_ids_of_an_announcement_the_first_counts() -> None:
+    """Else one event could be the newest for any number of them."""
+    old = ALPHA.signs(38421, ("d", "1"), ("u", "https://old.example"), at_s=NOW_S - 9)
+    both = ALPHA.signs(38421, ("d", "2"), ("d", "1"), ("u", "https://both.example"), at_s=NOW_S)
+    assert {node.urls[0] for node in announced(old, both)} == {"https://old.example", "https://both.example"}
 
 
 def test_an_announcement_without_an_address_is_another_protocols() -> None:

@@ -51,6 +51,14 @@ def test_an_event_that_was_changed_is_none(key: str, value: Any) -> None:
     assert genuine({**SIGNED, key: value}) is None
 
 
+@pytest.mark.parametrize("key", ["id", "pubkey", "sig"])
+def test_one_bit_makes_it_another_ones(key: str) -> None:
+    digits = len(SIGNED[key])
+    for bit in (0, 1, 4 * digits // 2, 4 * digits - 1):
+        flipped = f"{int(SIGNED[key], 16) ^ (1 << bit):0{digits}x}"
+        assert genuine({**SIGNED, key: flipped}) is None
+
+
 def test_an_event_whose_author_is_no_point_of_the_curve_is_none() -> None:
     forged = Author(7).signs(1)
     forged["pubkey"] = "f" * 64
