@@ -7,7 +7,7 @@ database that was never migrated, are read one by one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ ACCOUNTS_SINCE = 9
 CACHES_SINCE = 10
 
 Label = str | int | None
+Tallies = Iterator[tuple[Label, AggregateSum]]
 
 _ADDED = COLUMNS[16:]
 ABSENT = {
@@ -94,9 +95,14 @@ class ReadTransaction:
     def has_refused(self, where: Filter) -> bool:
         """Check whether rows of the filter's models were refused: their facets have no model."""
         refused = None if self.holds.version < REFUSED_SINCE else filters.of_refused(where)
-        return refused is not None and bool(
-            self.one(f"SELECT 1 FROM requests WHERE {refused.sql} LIMIT 1", refused.values)
-        )
+        if refused is None:
+            return False
+        refused = self.in_months(where, refused)
+        return self.one(f"SELECT 1 FROM requests WHERE {refused.sql} LIMIT 1", refused.values) is not None
+
+    def in_months(self, where: Filter, wanted: Condition) -> Condition:
+        """Return the condition on rows of a filter's window, with its months where those are looked at alone."""
+        return both(filters.within(*self.listed(where)), wanted) if self.dialect.by_months else wanted
 
     def needs_parts(self, where: Filter) -> bool:
         """Check whether more than rollups and facets is needed to answer the filter."""
@@ -116,8 +122,7 @@ class ReadTransaction:
 
     def _having_id(self, wanted: Condition, where: Filter) -> Condition:
         """Return the condition that a row's request id is among those meant; ids are searched once a query."""
-        if self.dialect.by_months:
-            wanted = both(filters.within(*self.listed(where)), wanted)
+        wanted = self.in_months(where, wanted)
         search = f"SELECT id FROM requests {self.dialect.by_request_id} WHERE {wanted.sql}"
         if wanted not in self._found_ids:
             found = self.all(f"{search} LIMIT {_MOST_IDS + 1}", wanted.values)
@@ -262,34 +267,35 @@ class ReadTransaction:
 
     def listed_sums(self, where: Filter) -> AggregateSum:
         """Return the sums of rows that were kept and that facets tell apart, without pending and refused ones."""
-        whole = AggregateSum()
-        start, end = self.listed(where)
-        for piece in cut(start, end) if start < end else ():
+
+        def tallies(piece: TimeRange) -> Tallies:
             if piece.span_ms:
-                tallies = self._rollup_tallies(where, None, piece)
-            else:
-                tallies = self._row_tallies("requests", self.faceted(where, piece.start_ms, piece.end_ms), None)
-            for _, tally in tallies:
-                (whole.subtract if piece.subtract else whole.add)(tally)
-        return whole
+                return self._rollup_tallies(where, None, piece)
+            return self._row_tallies("requests", self.faceted(where, piece.start_ms, piece.end_ms), None)
+
+        return self._summed(where, tallies)
 
     def sessionless_sums(self, where: Filter) -> AggregateSum:
         """Return the sums of rows of a window that were kept and have no session, where the ledger has them."""
-        whole = AggregateSum()
-        for piece in cut(*self.listed(where)):
+
+        def tallies(piece: TimeRange) -> Tallies:
             if piece.span_ms:
                 inside = both(_cells_of(piece), Condition(f"r.facet = {SESSIONLESS}"))
-                tallies = self._cell_sums("NULL", "rollups r", inside)
-            else:
-                inside = both(filters.within(piece.start_ms, piece.end_ms), Condition("session IS NULL"))
-                tallies = self.row_sums("NULL", "requests", inside)
-            for _, tally in tallies:
+                return self._cell_sums("NULL", "rollups r", inside)
+            inside = both(filters.within(piece.start_ms, piece.end_ms), Condition("session IS NULL"))
+            return self.row_sums("NULL", "requests", inside)
+
+        return self._summed(where, tallies)
+
+    def _summed(self, where: Filter, tallies: Callable[[TimeRange], Tallies]) -> AggregateSum:
+        whole = AggregateSum()
+        start, end = self.listed(where)
+        for piece in cut(start, end) if start < end else ():
+            for _, tally in tallies(piece):
                 (whole.subtract if piece.subtract else whole.add)(tally)
         return whole
 
-    def _piece_tallies(
-        self, where: Filter, group_by: GroupBy | None, piece: TimeRange
-    ) -> Iterator[tuple[Label, AggregateSum]]:
+    def _piece_tallies(self, where: Filter, group_by: GroupBy | None, piece: TimeRange) -> Tallies:
         if piece.span_ms:
             yield from self._rollup_tallies(where, group_by, piece)
         else:
@@ -299,9 +305,7 @@ class ReadTransaction:
             yield from self._row_tallies(*uncounted, group_by)
         yield from self._refused_tallies(where, group_by, piece)
 
-    def _refused_tallies(
-        self, where: Filter, group_by: GroupBy | None, piece: TimeRange
-    ) -> Iterator[tuple[Label, AggregateSum]]:
+    def _refused_tallies(self, where: Filter, group_by: GroupBy | None, piece: TimeRange) -> Tallies:
         """Yield the sums of refused rows, if the query needs their models, which a piece's facets don't have."""
         among = refused_part(where)
         named = group_by == "model" and bool(piece.span_ms) and among is None and where.success is not True
@@ -335,12 +339,10 @@ class ReadTransaction:
         aside = self.dialect.aside
         return both(filters.within(start_ms, end_ms, f"{aside}at_ms"), self.in_facets(where, f"{aside}facet"))
 
-    def _rollup_tallies(
-        self, where: Filter, group_by: GroupBy | None, piece: TimeRange
-    ) -> Iterator[tuple[Label, AggregateSum]]:
+    def _rollup_tallies(self, where: Filter, group_by: GroupBy | None, piece: TimeRange) -> Tallies:
         return self._cell_sums(_label(group_by, "r.start_ms", "f."), *self._rollups(where, group_by, piece))
 
-    def _cell_sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, AggregateSum]]:
+    def _cell_sums(self, label: str, table: str, condition: Condition) -> Tallies:
         # Each group's sketches come as one text: a row for each would pass Python's lock to and fro.
         sums = ", ".join(f"SUM(r.{column})" for column in SUMS)
         sketches = self.dialect.hex_texts("r.latencies")
@@ -351,12 +353,10 @@ class ReadTransaction:
                 AggregateSum(from_columns(numbers), sum(unpack(bytes.fromhex(one)) for one in found.split(" "))),
             )
 
-    def _row_tallies(
-        self, table: str, condition: Condition, group_by: GroupBy | None
-    ) -> Iterator[tuple[Label, AggregateSum]]:
+    def _row_tallies(self, table: str, condition: Condition, group_by: GroupBy | None) -> Tallies:
         return self.row_sums(_label(group_by, "at_ms", ""), table, condition)
 
-    def row_sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, AggregateSum]]:
+    def row_sums(self, label: str, table: str, condition: Condition) -> Tallies:
         """Yield the sums of a table's matching rows by label, an SQL expression, with all their latencies if few."""
         each = self.dialect.texts(self.dialect.latency_ms)
         sql = f"SELECT {label}, {self.dialect.row_sums}, {each} FROM {table} WHERE {condition.sql} GROUP BY 1"
