@@ -13,7 +13,7 @@ from arbstr.sanitize import sanitize
 from arbstr.server.access import AccessControl
 from arbstr.server.ids import new_id
 from arbstr.server.request import Request
-from arbstr.server.responses import REQUEST_ID, SERVER, OwnResponse, error_response
+from arbstr.server.responses import REQUEST_ID, SERVER, error_response
 from arbstr.server.router import EndpointRouter, Handler
 from arbstr.types import CLIENT_CLOSED
 
@@ -49,7 +49,7 @@ class App:
             logger.exception("unhandled exception in request %s", request.id)
             fault = InternalError(f"Internal error (request {request.id}); see arbstr's log.")
             response = error_response(fault, dialect_at(request.raw_path))
-        if not isinstance(response, OwnResponse):
+        if not hasattr(response, "is_sent"):
             response.headers.update([*request.common_headers, ("Server", SERVER)])
         return response
 

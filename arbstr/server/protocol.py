@@ -19,7 +19,7 @@ from arbstr.sanitize import sanitize
 from arbstr.server.ids import new_id
 from arbstr.server.known_heads import ArrivedBody, KnownHeads
 from arbstr.server.request import Request
-from arbstr.server.responses import REQUEST_ID, SERVER, OwnResponse, bare_response, error_response
+from arbstr.server.responses import REQUEST_ID, SERVER, bare_response, error_response
 
 try:
     import fcntl
@@ -157,7 +157,7 @@ class Protocol(web.RequestHandler):
             except Exception as error:
                 response = self.handle_error(request, 500, error)
             self._current_request = None
-            if isinstance(response, OwnResponse) and response.is_sent and not self._upgraded:
+            if getattr(response, "is_sent", False) and not self._upgraded:
                 return response, False
             return await self.finish_response(request, response, None)
         finally:

@@ -22,6 +22,7 @@ def test_most_ids_begin_as_the_one_before_and_in_time_all_bits_change() -> None:
     ids = [new_id() for _ in range(MANY)]
     changes = sum(one[:13] != other[:13] for one, other in itertools.pairwise(ids))
     assert 1 <= changes <= MANY / 500
+    assert all(one < other for one, other in itertools.pairwise(ids) if one[:13] == other[:13])
     numbers = [UUID(text).int for text in ids]
     steady = [bit for bit in range(128) if len({number >> bit & 1 for number in numbers}) == 1]
     assert steady == [62, 63, 76, 77, 78, 79]  # the variant and the version
