@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from arbstr.engine.pricing import cost_msats
-from arbstr.types import InferenceRequest, Rates, Routing, Usage
+from arbstr.types import InferenceRequest, Rates, Routing, Usage, new_tuple
 
 FACTOR = 100
 _ANY_ANSWER = 1000  # output tokens that are plausible however short the response: reasoning is not shown
@@ -45,7 +45,7 @@ def bounds_of(request: InferenceRequest, routing: Routing, answer_bytes: int) ->
     if request.max_tokens is not None:
         answer = min(answer, request.max_tokens * request.choices)
     expected = routing.expected_input_tokens
-    return Bounds(expected, max(len(request.body), expected), answer)
+    return new_tuple(Bounds, (expected, max(len(request.body), expected), answer))
 
 
 def bill(rates: Rates, usage: Usage | None, charged_msats: int | None, bounds: Bounds) -> Bill:
@@ -53,7 +53,7 @@ def bill(rates: Rates, usage: Usage | None, charged_msats: int | None, bounds: B
     believed = None if usage is None else _believed(usage, bounds)
     listed = None if believed is None else cost_msats(rates, believed)
     if charged_msats is None and believed is usage:
-        return Bill(listed, listed)
+        return new_tuple(Bill, (listed, listed, None))
     cost = listed
     doubts = [] if believed is usage else ["tokens"]
     if charged_msats is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, repeat
 
 from arbstr.clock import DAY_MS
@@ -33,17 +33,16 @@ def _buckets() -> tuple[list[int], list[int]]:
 
 
 _LARGEST, _VALUES = _buckets()
-_ONE = [1 << (_BITS * bucket) for bucket in range(len(_LARGEST))]
 
 
 def sketch(latency_ms: int) -> int:
     """Return the histogram of one latency in ms."""
-    return _ONE[bisect_left(_LARGEST, min(max(latency_ms, 0), LONGEST_MS))]
+    return 1 << _BITS * bisect_left(_LARGEST, min(max(latency_ms, 0), LONGEST_MS))
 
 
 def sketch_all(latencies_ms: Iterable[int]) -> int:
     """Return the histogram of many latencies in ms, none of them negative."""
-    return sum(map(_ONE.__getitem__, map(bisect_left, repeat(_LARGEST), map(min, latencies_ms, repeat(LONGEST_MS)))))
+    return _distribution(Counter(map(bisect_left, repeat(_LARGEST), map(min, latencies_ms, repeat(LONGEST_MS)))))
 
 
 def sketch_text(latencies: str) -> int:
@@ -61,7 +60,12 @@ def sketch_text(latencies: str) -> int:
     buckets: Counter[int] = Counter()
     for latency, count in counts.items():
         buckets[bisect_left(_LARGEST, min(int(latency), LONGEST_MS))] += count
-    return sum(_ONE[bucket] * count for bucket, count in buckets.items())
+    return _distribution(buckets)
+
+
+def _distribution(counts: Mapping[int, int]) -> int:
+    """Return the histogram of which each bucket has so many."""
+    return sum(count << _BITS * bucket for bucket, count in counts.items())
 
 
 def pack(distribution: int) -> bytes:

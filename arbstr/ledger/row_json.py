@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
 def attempts_text(attempts: Sequence[Attempt]) -> str:
     """Return a request's attempts as its row keeps them."""
-    return _json(list(map(_attempt, attempts)))
+    return _json(
+        [
+            {  # fields by name: orjson takes twice as long to find them in an object with slots
+                "provider": attempt.provider,
+                "started_ms": attempt.started_ms,
+                "duration_ms": attempt.duration_ms,
+                "failure": attempt.failure,
+                "status": attempt.status,
+                "message": attempt.message,
+            }
+            for attempt in attempts
+        ]
+    )
 
 
 def routing_text(routing: Routing) -> str:
@@ -39,18 +51,6 @@ def routing_text(routing: Routing) -> str:
     )
 
 
-# Fields by name: orjson takes twice as long to find them in an object with slots.
-def _attempt(attempt: Attempt) -> dict[str, object]:
-    return {
-        "provider": attempt.provider,
-        "started_ms": attempt.started_ms,
-        "duration_ms": attempt.duration_ms,
-        "failure": attempt.failure,
-        "status": attempt.status,
-        "message": attempt.message,
-    }
-
-
 def _reuse_fields(reuse: Reuse) -> dict[str, object]:
     return {
         "likelihood": reuse.likelihood,
@@ -66,9 +66,9 @@ def _json(document: Any) -> str:
         return json.dumps(document, default=_plain)
 
 
-def _plain(value: Any) -> Sequence[object]:
-    """Return what has no JSON of its own, candidates and their prices, as tuples without names."""
-    return value.rows() if isinstance(value, Candidates) else tuple(value)
+def _plain(value: tuple[object, ...] | Candidates) -> Sequence[object]:
+    """Return what has no JSON of its own, candidates and their prices, without names."""
+    return tuple(value) if isinstance(value, tuple) else value.rows()
 
 
 def read_routing(text: Any) -> shapes.RoutingEntry | None:

@@ -22,8 +22,9 @@ from arbstr.events import (
     RequestFinished,
 )
 from arbstr.logs.lines import Fields
-from arbstr.logs.setup import REQUESTS, LogEntry, Logs
+from arbstr.logs.setup import NO_FIELDS, REQUESTS, LogEntry, Logs
 from arbstr.money import to_sats
+from arbstr.types import new_tuple
 
 INTERVAL_S = 0.05
 _REMEMBERED = 256  # names of a line that come together
@@ -94,12 +95,11 @@ class AccessLog:
             return None
         names = self._names(record.provider, record.policy, record.client, record.model)
         stream = "" if duration_ms is None else f" stream_ms={duration_ms}"
-        return LogEntry(
-            logging.INFO,
-            REQUESTS,
+        text = (
             f"request id={record.request_id} status=200 sats={to_sats(cost)} ms={record.latency_ms}{names} "
-            f"in={tokens_in} out={tokens_out}{stream} retries=0",
+            f"in={tokens_in} out={tokens_out}{stream} retries=0"
         )
+        return new_tuple(LogEntry, (logging.INFO, REQUESTS, text, NO_FIELDS))
 
     def _names_of(self, provider: str | None, policy: str | None, client: str | None, model: str) -> str:
         return self._logs.in_text({"model": model, "provider": provider, "policy": policy, "client": client})

@@ -22,7 +22,7 @@ from arbstr.logs.ring import LogRing
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize
 
-_NONE: Fields = {}
+NO_FIELDS: Fields = {}
 
 LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
 LONGEST_VALUE = 200
@@ -39,7 +39,7 @@ class LogEntry(NamedTuple):
     level: int
     logger: str
     message: str
-    fields: Fields = _NONE
+    fields: Fields = NO_FIELDS
 
 
 class Logs:
@@ -60,7 +60,7 @@ class Logs:
         self._levels_before: dict[str, int] = {}
         self._handlers_before: list[logging.Handler] = []
 
-    def emit(self, level: int, logger: str, message: str, fields: Fields = _NONE, *, at: float) -> None:
+    def emit(self, level: int, logger: str, message: str, fields: Fields = NO_FIELDS, *, at: float) -> None:
         """Log a line regardless of levels. `message` is clean already; `at` is in seconds since the epoch."""
         self.emit_all([LogEntry(level, logger, message, fields)], at=at)
 

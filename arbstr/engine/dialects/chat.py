@@ -15,7 +15,7 @@ from arbstr.engine.prompt import count_prompt
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.sse import encode_event
 from arbstr.errors import InvalidParameter
-from arbstr.types import JsonObject
+from arbstr.types import JsonObject, new_tuple
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -47,13 +47,13 @@ class Chat(Dialect):
         """See `Dialect`."""
         messages = messages_of(document)
         chars, images = count_prompt(document)
-        return Prompt(chars, images, _last_user_text(messages))
+        return new_tuple(Prompt, (chars, images, _last_user_text(messages)))
 
     def sent(self, document: JsonObject, body: bytes, *, stream: bool) -> Sent:
         """Return a body that makes a stream report its usage, whether or not the client wants to know."""
         options = _stream_options(document)
         if not stream or options.get("include_usage") is True:
-            return Sent(body)
+            return new_tuple(Sent, (body, None, True))
         return Sent(_with_usage(document, options, body), plain=body, wants_usage=False)
 
     def choices(self, document: JsonObject) -> int:

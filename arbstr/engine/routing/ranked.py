@@ -8,10 +8,11 @@ from typing import Any, overload
 
 from arbstr.engine.routing.columns import Columns
 from arbstr.engine.routing.price_tag import Expected
-from arbstr.types import Candidate, Candidates
+from arbstr.types import Candidate, Candidates, new_tuple
 
 _DEMOTED, _LAST = 1, 2  # tiers: behind all others, and behind these
 _NONE: Mapping[int, float] = MappingProxyType({})
+_NOTE, _EARLY, _AGE, _CACHED = map(Candidate._fields.index, ("note", "early", "price_age_s", "cached_tokens"))
 
 
 class Ranked(Candidates):
@@ -122,18 +123,19 @@ class Ranked(Candidates):
     def _places(self) -> list[int]:
         """Return the places in the order in which they are tried; those of equal keys stay in theirs."""
         if self._order is None:
-            order = sorted(range(len(self)), key=self.keys.__getitem__)
+            keys = self.keys
+            order = sorted(range(len(keys)), key=keys.__getitem__)
             if self._tiers:
                 order.sort(key=self._tiers.__getitem__)
-            if order and order[0] != self.first:
-                order.remove(self.first)
-                order.insert(0, self.first)
+            if order and order[0] != (first := self.first):
+                order.remove(first)
+                order.insert(0, first)
             self._order = order
         return self._order
 
     def _candidate(self, place: int) -> Candidate:
         tag = self.tags[place]
-        return Candidate(
+        values = (
             tag.provider,
             tag.cost(self._expected) + self.differences.get(place, 0.0),
             self.weights[place],
@@ -143,26 +145,25 @@ class Ranked(Candidates):
             self.ages[place] if self.ages else None,
             int(self.cached.get(place, 0)),
         )
+        return new_tuple(Candidate, values)
 
-    def rows(self) -> list[tuple[object, ...]]:
+    def rows(self) -> list[list[object]]:
         """See `Candidates`."""
-        count, costs = len(self.tags), self.columns.costs(self._expected)
-        names, notes, prices = [], [], []
-        for tag in self.tags:
-            names.append(tag.provider)
-            notes.append(tag.note)
-            prices.append(tag.price[:])  # without names
-        cached, early = [0] * count, [False] * count
+        costs = self.columns.costs(self._expected)
         for place, difference in self.differences.items():
             costs[place] += difference
+        rows: list[list[object]] = [
+            [tag.provider, cost, weight, tag.note, False, tag.price[:], None, 0]  # the price without names
+            for tag, cost, weight in zip(self.tags, costs, self.weights, strict=True)
+        ]
+        for place, age_s in enumerate(self.ages):
+            rows[place][_AGE] = age_s
         for place, tokens in self.cached.items():
-            cached[place] = int(tokens)
+            rows[place][_CACHED] = int(tokens)
         for place, note in (self._notes or {}).items():
-            notes[place] = note
+            rows[place][_NOTE] = note
         for place in self._early:
-            early[place] = True
-        ages = self.ages or [None] * count
-        rows = list(zip(names, costs, self.weights, notes, early, prices, ages, cached, strict=True))
+            rows[place][_EARLY] = True
         return [rows[place] for place in self._places()]
 
     def __len__(self) -> int:

@@ -18,10 +18,7 @@ from arbstr.engine.routing.candidates import CandidateSet, LeftOut
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.price_tag import Expected
 from arbstr.engine.routing.ranked import Ranked
-from arbstr.types import InferenceRequest
-
-_new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
-
+from arbstr.types import InferenceRequest, new_tuple
 
 # The offers of a candidate set: those to try, in order, and those left out; an outlook where prompt caches may matter.
 Ranking = tuple[Expected, Ranked, LeftOut, Outlook | None]
@@ -70,7 +67,7 @@ class Ranker:
         if outlook is not None:
             answer = outlook.output_tokens
         most = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
-        expected, columns = _new(Expected, (tokens, answer, most)), candidate_set.columns()
+        expected, columns = new_tuple(Expected, (tokens, answer, most)), candidate_set.columns()
         weights = columns.weights(expected)
         kept, left_out = None, candidate_set.left_out
         if self._may_forbid(request, candidate_set, weights):

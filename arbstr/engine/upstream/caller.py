@@ -150,7 +150,7 @@ class UpstreamCaller:
         if not self._spoken.speaks(provider, dialect.name, request.model):
             return await self._send_translated(provider, request, dialect, headers)
         try:
-            answer = await self._send_natively(provider, request, Expected(dialect), headers)
+            answer = await self._send_natively(provider, request, _as_spoken(dialect), headers)
         except AttemptError as error:
             if error.kind != "no_endpoint":
                 raise
@@ -358,6 +358,12 @@ def _common(provider: Provider, path: str, client: HeaderList) -> httpx.Request:
         stream=httpx.ByteStream(b""),
         extensions={"timeout": {"connect": provider.timeouts.connect}, "proxy": provider.proxy, "memo": {}},
     )
+
+
+@lru_cache(maxsize=64)
+def _as_spoken(dialect: Dialect) -> Expected:
+    """Return what the response should be where provider and client speak the same."""
+    return Expected(dialect)
 
 
 @lru_cache(maxsize=256)

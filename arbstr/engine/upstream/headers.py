@@ -10,7 +10,7 @@ import httpx
 
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize
-from arbstr.types import HeaderList
+from arbstr.types import HeaderList, new_tuple
 
 # What a provider needs to understand the request. Any other may contain a name, an address or a credential.
 _FORWARDED = frozenset({"accept", "content-type", "anthropic-version", "anthropic-beta", "openai-beta"})
@@ -90,7 +90,7 @@ class HeadReader:
             if name:
                 first.setdefault(name, text)
         if first.keys() <= _LABEL_ONLY:  # as in nearly all answers
-            return Head(forwarded, first.get(_LABEL, "").lower(), None, None, None)
+            return new_tuple(Head, (forwarded, first.get(_LABEL, "").lower(), None, None, None))
         label, charged, retry_after, in_ms, in_ms_too = map(first.get, _READ)
         return Head(forwarded, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
 

@@ -64,7 +64,7 @@ def test_all_of_them_at_once_are_as_one_by_one() -> None:
     candidates.are_tried_anyway({"beta"}, "probed", "no other is left")
     candidates.cached, candidates.differences, candidates.ages = {1: 500.7}, {1: -90.0}, [1, None, 3, 4]
     for some in (candidates, plain, ranked()):
-        assert some.rows() == [tuple(tuple(x) if isinstance(x, Price) else x for x in each) for each in some]
+        assert some.rows() == [[tuple(x) if isinstance(x, Price) else x for x in each] for each in some]
 
 
 def test_who_is_put_last_comes_after_those_who_are_demoted() -> None:
