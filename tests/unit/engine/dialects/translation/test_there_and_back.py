@@ -6,15 +6,14 @@ import json
 from typing import Any
 
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from arbstr.engine import metering
 from arbstr.engine.dialects.translation import messages, responses
 from tests.support.effort import examples
+from tests.support.spoken import TOOLS, finishes, pieces, spoken, usages
 from tests.support.translation import (
     answer,
     as_chunks,
-    call,
     messages_stream,
     read_message,
     read_messages_stream,
@@ -22,44 +21,6 @@ from tests.support.translation import (
     read_responses_stream,
     responses_stream,
 )
-
-CUSTOM = {"type": "custom", "name": "patch"}
-SPACE = {"type": "namespace", "name": "mcp__x", "description": "d", "tools": [{"type": "function", "name": "look"}]}
-TOOLS = [CUSTOM, SPACE]
-NAMES = ("look", "patch", "mcp__x__look")
-FREE_FORM = "patch"
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-objects = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers() | texts | st.none(), max_size=3)
-
-
-@st.composite
-def calls(draw: Any) -> list[dict[str, Any]]:
-    """Draw tool calls with distinct ids; those of the free-form tool have its one argument."""
-    found = []
-    for number in range(draw(st.integers(0, 3))):
-        name = draw(st.sampled_from(NAMES))
-        arguments = {"input": draw(texts)} if name == FREE_FORM else draw(objects)
-        found.append(call(f"call_{number}", name, json.dumps(arguments, separators=(",", ":"), ensure_ascii=False)))
-    return found
-
-
-spoken = st.fixed_dictionaries({"content": texts.filter(bool), "reasoning_content": texts, "tool_calls": calls()})
-cuts = st.lists(st.integers(1, 9), max_size=5)
-
-
-@st.composite
-def usages(draw: Any) -> dict[str, Any]:
-    """Draw what a provider says of tokens: cached, written and reasoning ones are parts."""
-    cached, written, fresh, reasoning, words = (draw(st.integers(0, 10**6)) for _ in range(5))
-    prompt, completion = cached + written + fresh, reasoning + words
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
-    }
 
 
 def said(message: dict[str, Any]) -> tuple[Any, ...]:
@@ -98,7 +59,7 @@ def test_an_answer_of_messages_sent_back_is_what_the_provider_said(message: dict
 
 
 @settings(max_examples=examples(20))  # the official readers are slow
-@given(message=spoken, sizes=cuts, usage=usages(), finish=st.sampled_from(["stop", "length", "tool_calls"]))
+@given(message=spoken, sizes=pieces, usage=usages(), finish=finishes)
 def test_a_responses_stream_says_what_the_whole_answer_does(
     message: dict[str, Any], sizes: list[int], usage: dict[str, Any], finish: str
 ) -> None:
@@ -110,7 +71,7 @@ def test_a_responses_stream_says_what_the_whole_answer_does(
 
 
 @settings(max_examples=examples(20))  # the official readers are slow
-@given(message=spoken, sizes=cuts, usage=usages(), finish=st.sampled_from(["stop", "length", "tool_calls"]))
+@given(message=spoken, sizes=pieces, usage=usages(), finish=finishes)
 def test_a_messages_stream_says_what_the_whole_answer_does(
     message: dict[str, Any], sizes: list[int], usage: dict[str, Any], finish: str
 ) -> None:
