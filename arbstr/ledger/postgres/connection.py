@@ -41,7 +41,11 @@ _DEFAULTS: dict[str, Any] = {
 # Queries are short: to compile one takes longer than to run it. Disks seek well, and the newest rows are in memory.
 _SETTINGS = (
     b"SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; "
-    b"SET jit = off; SET random_page_cost = 1.1"
+    b"SET jit = off; SET random_page_cost = 1.1; "
+    # What a database or a user is given for other programs: arbstr ends what takes too long by itself.
+    b"SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; "
+    b"SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = 'read committed'; "
+    b"SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) <> '0'"
 )
 _CANCEL_S = 5.0
 PATIENCE_S = 10.0  # for the server to answer; then the connection is given up

@@ -18,6 +18,7 @@ from arbstr.ledger import writer
 from arbstr.ledger.backend import backend_at
 from arbstr.ledger.model import Filter
 from arbstr.ledger.postgres import write_connection
+from arbstr.ledger.postgres.connection import PostgresConnection
 from arbstr.ledger.spill import files_beside
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.places import PostgresPlace
@@ -259,3 +260,17 @@ async def test_clocks_that_are_minutes_apart_lose_nothing_but_a_day_that_is_over
     with closing(own_ledgers.connect(place)) as queries:
         assert queries.count(Filter()) == len(kept)
         assert queries.stats(Filter()).overall.total == len(rows)
+
+
+def test_limits_that_a_database_has_for_other_programs_are_not_arbstrs(
+    own_ledgers: PostgresLedgers, place: PostgresPlace
+) -> None:
+    limits = ["statement_timeout", "lock_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout"]
+    settings = {**dict.fromkeys(limits, "1h"), "default_transaction_isolation": "serializable"}
+    [(name,)] = own_ledgers.read(place, "SELECT current_database()")
+    with psycopg.connect(place.url.reveal(), autocommit=True) as connection:
+        for setting, value in settings.items():
+            connection.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'".encode())
+    with closing(PostgresConnection(place)) as db:
+        found = {setting: db.execute(f"SHOW {setting}").fetchone() for setting in settings}
+    assert found == {**dict.fromkeys(limits, ("0",)), "default_transaction_isolation": ("read committed",)}
