@@ -25,7 +25,7 @@ from arbstr.types import BudgetStatus
 
 GLOBAL = "global"
 _ASK_AGAIN_S = 1.0  # when the ledger could not be read
-_MORE_WITHIN_S = 0.1  # what a request waits for more of a budget that others hold parts of
+_MORE_WITHIN_S = 1.0  # what a request waits for more of a budget that others hold parts of
 
 _CapKey = tuple[str, str | None, str | None, Period]  # scope, policy, client, period
 
@@ -176,9 +176,12 @@ class Budgets:
         """Return the error for a request that these caps do not allow, and note that they have refused it."""
         for _, span in full:
             span.refused |= span.known and not span.may_grow
-        cap, span = max(full, key=lambda one: one[1].ends_ms)
+        spent = [one for one in full if not one[1].may_grow]
+        cap, span = max(spent or full, key=lambda one: one[1].ends_ms)
         if not span.known:
             return _unknown(cap, self._slices.unknown)
+        if not spent:
+            return _asked(cap, amount, self._slices.held(cap))
         return _exceeded(cap, span, held, amount, self._clock_ms(), self._slices.held(cap))
 
     def _roll_over(self, caps: Iterable[Cap]) -> None:
@@ -230,7 +233,10 @@ class Reservation:
         self._amount = amount
 
     async def wait(self, may_cost_msats: float) -> None:
-        """Wait until budgets that are shared with other instances allow that, for a moment at most."""
+        """Wait until budgets that are shared with other instances allow that, for a moment at most.
+
+        Those that don't are spent, but for what has not been answered by then: that may be granted yet.
+        """
         more = math.ceil(may_cost_msats) - self._amount
         full = [one for one in self._caps if not _holds(*one, more)]
         with suppress(TimeoutError):
@@ -238,8 +244,8 @@ class Reservation:
                 while full and all(span.may_grow for _, span in full):
                     await self._budgets.more(full, more)
                     full = [one for one in self._caps if not _holds(*one, more)]
-        for _, span in full:
-            span.may_grow = False
+                for _, span in full:
+                    span.may_grow = False
 
     def settle(self, actual_msats: int) -> None:
         """Replace the reserved amount by what the request cost. Later calls do nothing.
@@ -288,6 +294,15 @@ def _whose(cap: Cap) -> str:
 def _unknown(cap: Cap, why: str) -> BudgetExceeded:
     return BudgetExceeded(
         f"{_whose(cap)} for this {cap.period} admits no requests yet: {why}. arbstr keeps trying; see its log.",
+        retry_after_s=_ASK_AGAIN_S,
+    )
+
+
+def _asked(cap: Cap, amount: int, slices: Held | None) -> BudgetExceeded:
+    here = 0 if slices is None else slices.here_msats
+    return BudgetExceeded(
+        f"{_whose(cap)} for this {cap.period} is shared: {_sats(here)} sats of it are held by this instance, this "
+        f"request may cost {_sats(amount)}, and the ledger has not yet said whether there is more. Ask again.",
         retry_after_s=_ASK_AGAIN_S,
     )
 

@@ -139,7 +139,7 @@ class LeasedBudgets:
         return all(cap.roll_over(self.now_ms()).known for cap, _ in unknown)
 
     async def more(self, full: Sequence[tuple[Cap, Span]], msats: int) -> None:
-        """Wait until leases have been renewed by an ask that counts this."""
+        """Wait until leases have been renewed by an ask that counts this, which it does if nobody waits that long."""
         if self._store.problem is not None:
             for _, span in full:
                 span.may_grow = False
@@ -147,11 +147,18 @@ class LeasedBudgets:
         slices = [self._slice(cap, span.starts_ms, span.ends_ms) for cap, span in full]
         for one in slices:
             one.waiting += msats
-        try:
-            await self._next_answer()
-        finally:
+
+        def answered(_: object = None) -> None:
             for one in slices:
                 one.waiting -= msats
+
+        answer = self._next_answer()
+        try:
+            await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            answer.add_done_callback(answered)
+            raise
+        answered()
 
     def held(self, cap: Cap) -> Held | None:
         """Return what is held of a cap's current period."""
@@ -305,12 +312,12 @@ class LeasedBudgets:
             found.cap = cap
         return found
 
-    async def _next_answer(self) -> None:
-        """Wait until leases have been renewed that are asked for from now on."""
+    def _next_answer(self) -> asyncio.Future[None]:
+        """Return what is done once leases have been renewed that are asked for from now on."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._wake.set()
-        await waiter
+        return waiter
 
     def _end(self) -> None:
         """Hold nothing any more: another instance may get it from now on."""

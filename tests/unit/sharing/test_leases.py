@@ -109,6 +109,8 @@ def test_a_refusal_says_what_is_held_here_and_elsewhere(sharers: Sharers) -> Non
     for each in (other, one):
         each.renew(2)
     reservation = one.budgets.open(None)
+    for cap in one.budgets.caps_of(None, None):
+        cap.now.may_grow = False  # as the last answer was
     with pytest.raises(BudgetExceeded) as caught:
         reservation.cover(90_000)
     assert (
@@ -246,6 +248,31 @@ async def test_what_an_ask_gives_back_is_waited_for_until_the_answer_says_who_ha
     await asyncio.sleep(0)
     answered.set()
     assert await spending
+    running.cancel()
+
+
+async def test_a_request_that_is_not_answered_in_time_is_refused_for_a_moment_and_then_admitted(
+    sharers: Sharers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arbstr.engine.budget._MORE_WITHIN_S", 0.0)
+    passed: list[BudgetThreshold] = []
+    one = sharers.one()
+    one.renew()
+    one.budgets._publish = passed.append
+    running = asyncio.create_task(one.leased.run())
+    _, answered = one.answers_when()
+    reservation = one.budgets.open(None)
+    await reservation.wait(50_000)
+    with pytest.raises(BudgetExceeded, match="may cost 50, and the ledger has not yet said") as caught:
+        reservation.cover(50_000)
+    assert caught.value.retry_after_s == 1.0
+    assert not one.status.refused
+    answered.set()
+    async with asyncio.timeout(PATIENCE_S):
+        while one.held < 50_000:  # it was asked for once, and is leased although nobody waits any more
+            one.leased._wake.set()
+            await asyncio.sleep(0)
+    assert one.reserve(50_000) is not None
     running.cancel()
 
 
