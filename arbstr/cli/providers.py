@@ -54,7 +54,7 @@ def providers(
     if not known:
         print("\n".join(table((Column("name"), *_CONFIGURED), ((one.name, *_row(one)) for one in configured))))
         return
-    rows = ((one.name, *_known_row(known.get(one.name)), *_row(one, known.get(one.name))) for one in configured)
+    rows = ((one.name, *_known_row(one, known.get(one.name)), *_row(one, known.get(one.name))) for one in configured)
     print("\n".join(table((Column("name"), *_KNOWN, *_CONFIGURED), rows)))
 
 
@@ -90,21 +90,30 @@ def _rate_words(rate: float | None, listed: str) -> str:
     return listed if rate is None else f"{rate:.10g}"
 
 
-def _known_row(known: shapes.ProviderEntry | None) -> tuple[str, ...]:
+def _known_row(provider: Provider, known: shapes.ProviderEntry | None) -> tuple[str, ...]:
     """Return what a running arbstr knows of a provider; one that it does not have is unknown to it."""
     if known is None:
         return ("not running", *[_UNKNOWN] * (len(_KNOWN) - 1))
     ratio = known["charged_ratio"]
     return (
-        _state(known["health"]),
+        _state(provider, known),
         *_balance(known["balance"]),
         _prices(known),
         _UNKNOWN if ratio is None else f"{ratio - 1:+.1%}",
     )
 
 
-def _state(health: shapes.ProviderState) -> str:
-    return "taken out" if not health["in_rotation"] else {"closed": "ok"}.get(health["state"], health["state"])
+def _state(provider: Provider, known: shapes.ProviderEntry) -> str:
+    health, balance = known["health"], known["balance"]
+    if provider.is_inert:
+        return "no key"
+    if not health["in_rotation"]:
+        return "taken out"
+    if health["state"] != "closed":
+        return health["state"]
+    if balance is not None and balance["state"] == "known" and not (balance["free_sats"] or balance["reserved_sats"]):
+        return "no balance"
+    return "ok"
 
 
 def _balance(balance: shapes.ProviderBalance | None) -> tuple[str, str]:

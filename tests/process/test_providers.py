@@ -96,9 +96,10 @@ class ManyNodes(BaseHTTPRequestHandler):
             ]
         }
     ).encode()
+    BALANCE = b'{"balance": 1000000, "version": "0.4.5"}'
 
     def do_GET(self) -> None:
-        body = self.MODELS if self.path.endswith("/models") else b'{"balance": 1000000, "version": "0.4.5"}'
+        body = self.MODELS if self.path.endswith("/models") else self.BALANCE
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -106,6 +107,28 @@ class ManyNodes(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
+
+
+class EmptyNode(ManyNodes):
+    """A node where the key holds nothing."""
+
+    BALANCE = b'{"balance": 0, "reserved": 0, "version": "0.4.5"}'
+
+
+def test_a_node_without_key_or_money_is_not_said_to_be_ok(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), EmptyNode) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        empty = NODE.replace("127.0.0.1:9", f"127.0.0.1:{server.server_address[1]}")
+        later = NODE.replace("node", "later").partition("api_key")[0]
+        with ServeProcess(tmp_path, "-c", config(tmp_path, "served.toml", empty, later)) as arbstr:
+            eventually(lambda: arbstr.get("/providers")["providers"][0]["balance"]["read_at"])
+            listen = f'[server]\nlisten = "{arbstr.url.removeprefix("http://")}"\n'
+            asked = config(tmp_path, "asked.toml", listen, empty, later)
+            assert [row[:2] for row in fields(shown(tmp_path, "-c", asked))[1:]] == [
+                ["node", "no balance"],
+                ["later", "no key"],
+            ]
+        server.shutdown()
 
 
 def test_ten_nodes_with_340_models_each_fit_into_90_mb(tmp_path: Path) -> None:
