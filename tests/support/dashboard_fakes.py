@@ -103,7 +103,7 @@ class FakeLedger:
 
     def _matching(self, where: Filter) -> list[RequestRecord]:
         self._check()
-        return _matching(self.records, where)
+        return list(_matching(_TheseRows(self.records), where))
 
     def _sorted(self, where: Filter, sort: Sort, order: Order) -> list[RequestRecord]:
         keys: dict[Sort, Callable[[RequestRecord], int]] = {
@@ -167,7 +167,7 @@ class _TheseRows:
 
 @lru_cache(4096)  # every dashboard asks the same ones of the same history, many times over
 def _stats(these: _TheseRows, where: Filter, group_by: GroupBy | None) -> Stats:
-    rows = _matching(these.rows, where)
+    rows = _matching(these, where)
     groups: dict[str, list[RequestRecord]] = {}
     for row in rows if group_by else ():
         groups.setdefault(_group(row, group_by), []).append(row)
@@ -183,8 +183,9 @@ def _gapless(groups: dict[str, list[RequestRecord]], where: Filter, step: int) -
     return {str(start): groups.get(str(start), []) for start in range(first, last + 1, step)}
 
 
-def _matching(rows: Iterable[RequestRecord], where: Filter) -> list[RequestRecord]:
-    return [row for row in rows if matches_filter(row, where)]
+@lru_cache(4096)
+def _matching(these: _TheseRows, where: Filter) -> Sequence[RequestRecord]:
+    return [row for row in these.rows if matches_filter(row, where)]
 
 
 def matches_filter(row: RequestRecord, where: Filter) -> bool:
@@ -246,7 +247,7 @@ def _group(row: RequestRecord, group_by: GroupBy | None) -> str:
     return str(getattr(row, group_by or "model") or NO_GROUP)
 
 
-def _aggregate(rows: list[RequestRecord]) -> Aggregate:
+def _aggregate(rows: Sequence[RequestRecord]) -> Aggregate:
     latencies = sorted(row.latency_ms for row in rows)
     compared = [row for row in rows if row.cost_msats is not None and row.median_msats is not None]
     return Aggregate(
