@@ -92,6 +92,7 @@ def get(terminal: Terminal, path: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("measured")
 def test_the_proxy_answers_behind_the_dashboard_which_shows_what_it_answers(config: Path) -> None:
+    config.write_text(config.read_text().replace("[breaker]", "[breaker]\n        open_for = 600"))
     with running(config) as terminal:
         terminal.wait_for("No requests yet")
         assert ask(terminal) == 502
