@@ -6,6 +6,7 @@ away whenever another process has written, or a transaction has failed: the data
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, ClassVar, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import orjson
 
 from arbstr.clock import DAY_MS, HOUR_MS
-from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
+from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns, sum_of
 from arbstr.ledger.dialect import SqlDialect
 from arbstr.ledger.expressions import SQLITE
 from arbstr.ledger.latency_histogram import pack, unpack
@@ -21,6 +22,7 @@ from arbstr.ledger.row_mapping import FacetKey, fold
 from arbstr.ledger.sql import Statements, chunks, values
 
 K = TypeVar("K")
+Parts = defaultdict[K, list[AggregateSum]]
 
 ALL_ROWS = 0  # the facet of everything
 SESSIONLESS = -1  # that of rows without a session, where those have one
@@ -119,23 +121,24 @@ class Rollups:
 
     def _changes(self, rows: Iterable[tuple[FacetKey, int, AggregateSum]]) -> dict[CellKey, AggregateSum]:
         """What is to be added to which rollups: hours to those of all facets, and from these to their days."""
-        own: dict[tuple[FacetKey, int], AggregateSum] = {}
+        own: Parts[tuple[FacetKey, int]] = defaultdict(list)
         for key, start, tally in rows:
-            _add(own, (key, start), tally)
-        hours: dict[CellKey, AggregateSum] = {}
-        coarse: dict[tuple[tuple[int, ...], int], AggregateSum] = {}
-        for (key, start), tally in own.items():
+            own[key, start].append(tally)
+        hours: Parts[CellKey] = defaultdict(list)
+        coarse: Parts[tuple[tuple[int, ...], int]] = defaultdict(list)
+        for (key, start), tally in _summed(own).items():
             row, model, outcome, *others = self._families[key]
             for facet in (row, model, outcome):
-                _add(hours, (HOUR_MS, facet, start), tally)
-            _add(coarse, (tuple(others), start), tally)  # of which there are few, whatever models there are
-        for (facets, start), tally in coarse.items():
+                hours[HOUR_MS, facet, start].append(tally)
+            coarse[tuple(others), start].append(tally)  # of which there are few, whatever models there are
+        for (facets, start), tally in _summed(coarse).items():
             for facet in facets:
-                _add(hours, (HOUR_MS, facet, start), tally)
-        days: dict[CellKey, AggregateSum] = {}
-        for (_, facet, start), tally in hours.items():
-            _add(days, (DAY_MS, facet, start - start % DAY_MS), tally)
-        return hours | days
+                hours[HOUR_MS, facet, start].append(tally)
+        summed = _summed(hours)
+        days: Parts[CellKey] = defaultdict(list)
+        for (_, facet, start), tally in summed.items():
+            days[DAY_MS, facet, start - start % DAY_MS].append(tally)
+        return summed | _summed(days)
 
     def _fetch(self, db: Statements, keys: list[CellKey]) -> None:
         for key in keys:
@@ -165,12 +168,9 @@ class Rollups:
         return (*key, *cell.sums, pack(cell.sketch))
 
 
-def _add(tallies: dict[K, AggregateSum], key: K, tally: AggregateSum) -> None:
-    known = tallies.get(key)
-    if known is None:
-        tallies[key] = AggregateSum(tally.sums, tally.sketch)
-    else:
-        known.add(tally)
+def _summed(parts: Parts[K]) -> dict[K, AggregateSum]:
+    """Return the sum of each: many are added column by column in one go, a single one is itself."""
+    return {key: some[0] if len(some) == 1 else sum_of(some) for key, some in parts.items()}
 
 
 FacetRow = tuple[Any, ...]
