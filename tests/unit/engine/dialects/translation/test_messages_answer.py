@@ -130,6 +130,12 @@ def test_pieces_of_parallel_calls_come_out_block_by_block() -> None:
     assert [(block.id, block.input) for block in message.content] == [("a", {"x": 1}), ("b", {"y": 2})]
 
 
+def test_arguments_that_come_before_the_name_are_kept() -> None:
+    chunks = [call_chunk(0, '{"x":', id="a"), call_chunk(0, "1", name="f"), call_chunk(0, "}"), chunk("tool_calls")]
+    message: Any = read_messages_stream(messages_stream(chunks))
+    assert (message.content[0].name, message.content[0].input) == ("f", {"x": 1})
+
+
 def test_a_call_goes_out_while_it_comes_in_once_the_one_before_it_is_complete() -> None:
     translator = StreamTranslator({"model": "asked"}, answer_id="msg_1", now_s=1000)
     translator.feed(call_chunk(0, '{"x":1}', id="a", name="f"))

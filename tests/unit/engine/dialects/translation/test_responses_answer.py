@@ -182,6 +182,15 @@ def test_calls_that_all_have_the_index_zero_are_distinguished_by_their_ids() -> 
     assert [(item.call_id, item.arguments) for item in response.output] == [("a", '{"x":1}'), ("b", '{"x":2}')]
 
 
+def test_arguments_that_come_before_the_name_are_kept() -> None:
+    chunks = [call_chunk(0, '{"x":', id="a"), call_chunk(0, "1", name="f"), call_chunk(0, "}"), chunk("tool_calls")]
+    body = responses_stream(chunks)
+    response: Any = read_responses_stream(body)
+    assert (response.output[0].name, response.output[0].arguments) == ("f", '{"x":1}')
+    deltas = [event["delta"] for event in events_of(body) if event["type"] == "response.function_call_arguments.delta"]
+    assert "".join(deltas) == '{"x":1}'
+
+
 def test_a_call_without_an_id_gets_one() -> None:
     response: Any = read_responses_stream(responses_stream([call_chunk(0, "{}", name="f"), chunk("tool_calls")]))
     assert response.output[0].call_id
