@@ -208,8 +208,9 @@ class Engine:
             session=session,
             client=context.client,
         )
-        if remembered := self._upstream.remembered_chars(request):
-            request = replace(request, prompt_chars=request.prompt_chars + remembered)
+        if remembered := self._upstream.remembered(request):
+            request = replace(request, prompt_chars=request.prompt_chars + len(remembered))
+            context.set_remembered(remembered)
         context.set_request(request)
         return request
 

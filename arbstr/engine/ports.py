@@ -73,8 +73,8 @@ class Upstream(Protocol):
         """Make one attempt at one provider, in `dialect`. `headers` are the client's. Raises `AttemptError`."""
         ...
 
-    def remembered_chars(self, request: InferenceRequest) -> int:
-        """Return the characters of earlier answers that a request refers to and that go to a provider with it."""
+    def remembered(self, request: InferenceRequest) -> bytes:
+        """Return the JSON of earlier answers that a request refers to and that go up with it, empty if none do."""
         ...
 
     def is_connecting(self, request_id: str) -> bool:

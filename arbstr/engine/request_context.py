@@ -37,6 +37,7 @@ class RequestContext:
         "_attempt_started_ms",
         "_clock",
         "_rates",
+        "_remembered",
         "_started",
         "_waits_s",
         "announced",
@@ -90,6 +91,7 @@ class RequestContext:
         self.announced = False  # on the bus
         self.drained = False  # its client has left, and its slot is free
         self.request: InferenceRequest | None = None
+        self._remembered = b""
         self.model = ""
         self.streaming = False
         self.policy: str | None = None
@@ -143,6 +145,10 @@ class RequestContext:
     def set_request(self, request: InferenceRequest) -> None:
         """Set the request: it is valid."""
         self.request = request
+
+    def set_remembered(self, remembered: bytes) -> None:
+        """Set the JSON of earlier answers that go up with the request."""
+        self._remembered = remembered
 
     def set_routing(self, routing: Routing) -> None:
         """Set the routing decision."""
@@ -302,7 +308,10 @@ class RequestContext:
 
     def without_quotes(self, message: str) -> str:
         """Return a provider's message without quotes of the request, fit to be stored, logged and shown."""
-        return message if self.request is None else without_quotes(message, self.request.body)
+        if self.request is None:
+            return message
+        message = without_quotes(message, self.request.body)
+        return without_quotes(message, self._remembered) if self._remembered else message
 
     def fail(self, status: int, message: str) -> None:
         """Mark the request as failed; the first reason given stands."""

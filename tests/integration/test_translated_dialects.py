@@ -337,6 +337,16 @@ async def test_what_an_answer_goes_on_with_counts_as_prompt(harness: ProxyHarnes
     assert len(alpha.requests) == 1
 
 
+async def test_an_error_that_quotes_what_was_said_earlier_is_kept_without_it(harness: ProxyHarness) -> None:
+    refusal = error_reply(400, "Unexpected: 'my secret diary of last summer'")
+    await harness.add_provider("alpha", json_reply(completion("Hello there")), refusal, **CHAT_ONLY)
+    arbstr = await harness.start()
+    first = await ask(arbstr, RESPONSES, input="Read my secret diary of last summer.")
+    again = await ask(arbstr, RESPONSES, input="Go on.", previous_response_id=first.json["id"])
+    assert again.status == 400
+    assert "diary" not in json.dumps(await arbstr.row(again)) + arbstr.log
+
+
 async def test_a_reference_to_an_answer_that_is_not_known_is_refused_by_name(harness: ProxyHarness) -> None:
     alpha = await harness.add_provider("alpha", json_reply(completion()), **CHAT_ONLY)
     arbstr = await harness.start()

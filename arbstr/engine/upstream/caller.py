@@ -121,9 +121,9 @@ class UpstreamCaller:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def remembered_chars(self, request: InferenceRequest) -> int:
-        """Return the characters of earlier answers that a request refers to and that go to a provider with it."""
-        return 0 if request.document is None else self._history.size(request.document, request.client)
+    def remembered(self, request: InferenceRequest) -> bytes:
+        """Return the JSON of earlier answers that a request refers to and that go up with it, empty if none do."""
+        return b"" if request.document is None else self._history.text(request.document, request.client)
 
     def is_connecting(self, request_id: str) -> bool:
         """Whether a request is being sent and no provider can have seen it yet."""

@@ -131,8 +131,8 @@ class FakeUpstream:
             raise outcome
         return outcome
 
-    def remembered_chars(self, request: InferenceRequest) -> int:
-        return 0
+    def remembered(self, request: InferenceRequest) -> bytes:
+        return b""
 
     def is_connecting(self, request_id: str) -> bool:
         return False

@@ -19,7 +19,12 @@ _ADVICE = "arbstr keeps the latest answers in memory, not this one: send the who
 class _Conversation(NamedTuple):
     client: str | None
     items: bytes  # a JSON list
-    answer: dict[str, int]  # by the ids of the items in the answer: their bytes
+    answer: dict[str, bytes]  # its items' JSON, by id
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.items) + sum(map(len, self.answer.values()))
 
 
 class ResponseHistory:
@@ -48,16 +53,16 @@ class ResponseHistory:
         items += [named[item["id"]] if item.get("type") == _REFERENCE else item for item in _as_items(given)]
         return {**document, "input": items, "previous_response_id": None}
 
-    def size(self, document: JsonObject, client: str | None = None) -> int:
-        """Return the bytes of all that a request refers to by id; what is not known here counts as none."""
+    def text(self, document: JsonObject, client: str | None = None) -> bytes:
+        """Return the JSON of all that a request refers to by id and is known here, empty if there is nothing."""
         if not self._conversations:
-            return 0
-        found = self._conversation(document.get("previous_response_id"), client)
-        size = 0 if found is None else len(found.items)
+            return b""
+        earlier = self._conversation(document.get("previous_response_id"), client)
+        found = [] if earlier is None else [earlier.items]
         for item in _references(document.get("input")):
-            item_id, found = item.get("id"), self._with_item(item.get("id"), client)
-            size += 0 if found is None else found.answer[str(item_id)]
-        return size
+            conversation = self._with_item(item.get("id"), client)
+            found += [] if conversation is None else [conversation.answer[item["id"]]]
+        return b"[%b]" % b",".join(found) if len(found) > 1 else b"".join(found)
 
     def knows(self, document: JsonObject, client: str | None = None) -> bool:
         """Return whether a client's request refers to an answer that is known here."""
@@ -78,17 +83,17 @@ class ResponseHistory:
         items = dumps([*_as_items(document.get("input")), *output])
         if len(items) > self._most_bytes:
             return
-        sizes = {item["id"]: len(dumps(item)) for item in output}
-        self._conversations[answer_id] = _Conversation(client, items, sizes)
+        kept = _Conversation(client, items, {item["id"]: dumps(item) for item in output})
+        self._conversations[answer_id] = kept
         for item in output:
             self._answers[item["id"]] = answer_id
-        self._bytes += len(items)
+        self._bytes += kept.size
         while self._bytes > self._most_bytes:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         _, dropped = self._conversations.popitem(last=False)
-        self._bytes -= len(dropped.items)
+        self._bytes -= dropped.size
         for item_id in dropped.answer:
             self._answers.pop(item_id, None)
 

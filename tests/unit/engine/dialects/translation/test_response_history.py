@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -91,14 +92,17 @@ def test_many_references_take_bounded_time() -> None:
     assert time.process_time() - began < 1
 
 
-def test_what_a_request_refers_to_has_a_size() -> None:
+def test_what_a_request_refers_to_is_known_as_text() -> None:
     history = ResponseHistory()
-    assert history.size({"previous_response_id": "resp_1"}) == 0
-    ask(history, "resp_1", {"input": "x" * 1000}, content="y" * 200)
-    assert 1200 < history.size({"previous_response_id": "resp_1"}) < 1600
-    assert 200 < history.size({"input": [{"type": "item_reference", "id": "msg_1_0"}, {"role": "user"}]}) < 400
-    assert history.size({"previous_response_id": "resp_0", "input": "x"}) == 0
-    assert history.size({"previous_response_id": "resp_1"}, "somebody") == 0
+    answer, reference = {"previous_response_id": "resp_1"}, {"type": "item_reference", "id": "msg_1_0"}
+    assert history.text(answer) == b""
+    ask(history, "resp_1", {"input": "Question"}, content="Words.")
+    assert [item["role"] for item in json.loads(history.text(answer))] == ["user", "assistant"]
+    assert json.loads(history.text({"input": [reference, {"role": "user"}]}))["content"][0]["text"] == "Words."
+    both = json.loads(history.text({**answer, "input": [reference]}))
+    assert (len(both[0]), both[1]["id"]) == (2, "msg_1_0")
+    assert history.text({"previous_response_id": "resp_0", "input": "x"}) == b""
+    assert history.text(answer, "somebody") == b""
 
 
 def test_a_streamed_answer_is_part_of_the_history() -> None:
