@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,6 +26,8 @@ MOST_NODES = 200
 MOST_PER_HOST = 5  # announcements of one host: nobody can have others asked again and again
 AT_ONCE = 32
 NODE_WITHIN_S = 20.0  # at all of its addresses
+ALL_WITHIN_S = 60.0  # hundreds that never answer would take minutes
+_SHORTEST_S = 0.01  # in which anything could be asked
 
 
 class Offer(NamedTuple):
@@ -119,22 +122,30 @@ async def _visit_all(
     resolver: Resolver,
 ) -> list[Node]:
     places = asyncio.Semaphore(AT_ONCE)
+    clock = asyncio.get_running_loop().time
+    until_s = clock() + ALL_WITHIN_S
     anywhere, public = (PooledTransport(proxies.choose, resolver, allows=allows) for allows in (any_address, is_public))
 
     async def one(announcement: Announcement) -> Node:
         transport: httpx.AsyncBaseTransport = anywhere if announcement.event in trusted else public
         async with places:
-            try:
-                async with asyncio.timeout(NODE_WITHIN_S):
+            left_s = min(NODE_WITHIN_S, until_s - clock())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
                     return await visit(transport, announcement, canonical, proxy)
-            except TimeoutError:
-                problem = f"it did not answer within {NODE_WITHIN_S:g} s"
-                return Node(announcement, announcement.urls[0], problem=problem)
+            return Node(announcement, announcement.urls[0], problem=_too_late(left_s))
 
     try:
         return await asyncio.gather(*map(one, announced))
     finally:
         await asyncio.gather(anywhere.aclose(), public.aclose())
+
+
+def _too_late(within_s: float) -> str:
+    """Return what is said of a node that has not answered, given how long it was waited for."""
+    if within_s == NODE_WITHIN_S:
+        return f"it did not answer within {NODE_WITHIN_S:g} s"
+    return "it was not asked: others took the time" if within_s < _SHORTEST_S else "it did not answer in the time left"
 
 
 def _rank(offer: Offer) -> tuple[bool, bool, float, float]:

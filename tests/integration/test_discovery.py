@@ -251,6 +251,20 @@ async def test_a_node_that_never_answers_is_given_up_at_all_its_addresses(monkey
     assert found.offers[1].node.problem == "it did not answer within 0.3 s"
 
 
+async def test_nodes_that_never_answer_hold_up_the_others_only_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone can announce hundreds of them; the latest are asked first."""
+    monkeypatch.setattr(survey_module, "AT_ONCE", 1)
+    monkeypatch.setattr(survey_module, "ALL_WITHIN_S", 0.3)
+    async with FakeNode() as node, FakeNode() as slow:
+        slow.pause_s = 60
+        ahead = [Author(20 + number).announces(f"{slow.url}/{number}") for number in range(3)]
+        async with FakeRelay(ALPHA.announces(node.url, at_s=time.time() - 60), *ahead) as relay:
+            found = await look(relay)
+    problems = [offer.node.problem for offer in found.offers]
+    assert problems.count("it did not answer in the time left") == 1
+    assert problems.count("it was not asked: others took the time") == 3
+
+
 async def test_a_relay_that_does_not_agree_to_the_end_holds_nothing_up() -> None:
     """Its last words were EOSE; half a second later arbstr is gone."""
 
