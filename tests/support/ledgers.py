@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.places import Place, PostgresPlace
 from arbstr.types import RequestRecord
+from tests.support.patience import PATIENCE_S
 
 _FIGURES = "COUNT(*), COALESCE(SUM(cost_sats * 1000), 0)::bigint, SUM(latency_ms)"
 _KEPT = "r.total, r.cost_msats, r.latency_ms FROM rollups r"
@@ -116,6 +118,14 @@ async def write_rows(place: Place, records: Iterable[RequestRecord], **options: 
     for each in records:
         ledger.append(each)
     await ledger.close()
+
+
+async def started_fully(ledger: LedgerWriter) -> None:
+    """Wait until nothing of a start runs any more: for sums that a ledger may lack the server has a minute."""
+    async with asyncio.timeout(PATIENCE_S):
+        while ledger._connection is None or ledger._connection._lacks_sums:  # type: ignore[attr-defined]  # PostgreSQL's
+            ledger._wake_now()
+            await asyncio.sleep(0.01)
 
 
 async def opened(place: Place) -> OpenLedger:

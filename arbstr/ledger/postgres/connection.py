@@ -49,6 +49,7 @@ _SETTINGS = (
 )
 _CANCEL_S = 5.0
 PATIENCE_S = 10.0  # for the server to answer; then the connection is given up
+OLDEST = 14  # version of the server
 _LOOKS = 20
 _HEARD = 1000  # payloads that wait: a flood drops the oldest
 _NUL, _NO_NUL = "\0", "\ufffd"  # PostgreSQL's texts can't have it
@@ -68,6 +69,7 @@ class PostgresConnection:
         self._db.adapters.register_loader("numeric", _Numeric)
         self._heard: deque[str] = deque(maxlen=_HEARD)
         try:
+            check_version(place, self._db.info.server_version)
             with self.bounded():
                 self._db.execute(_SETTINGS)
                 check_session(place, self._db)
@@ -212,6 +214,13 @@ def _connect(place: PostgresPlace) -> psycopg.Connection[Any]:
     return psycopg.connect(
         **_arguments(place), autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
     )
+
+
+def check_version(place: PostgresPlace, version: int) -> None:
+    """Check that a server is no earlier one than arbstr's statements need. Raises LedgerUnavailable."""
+    if version < OLDEST * 10_000:
+        mend = f"arbstr needs {OLDEST} or later: update the server"
+        raise LedgerUnavailable(f"The ledger {place} is in PostgreSQL {version // 10_000}; {mend}.")
 
 
 def check_session(place: PostgresPlace, db: psycopg.Connection[Any]) -> None:

@@ -24,7 +24,7 @@ from arbstr.ledger.writer import LedgerWriter
 from arbstr.places import PostgresPlace
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, record
-from tests.support.ledgers import PostgresLedgers, asked, write_rows
+from tests.support.ledgers import PostgresLedgers, asked, started_fully, write_rows
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.postgres import PostgresServer
@@ -58,14 +58,6 @@ async def written(ledger: LedgerWriter) -> None:
             ledger._wake_now()
             await asyncio.sleep(0.01)
     await ledger.change(lambda db, rollups: "and what waited in files")
-
-
-async def started_fully(ledger: LedgerWriter) -> None:
-    """Wait until nothing of a start runs any more: for sums that a ledger may lack the server has a minute."""
-    async with asyncio.timeout(PATIENCE_S):
-        while ledger._connection is None or ledger._connection._lacks_sums:  # type: ignore[attr-defined]  # PostgreSQL's
-            ledger._wake_now()
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("way", ["up", "down"])

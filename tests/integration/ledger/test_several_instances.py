@@ -16,11 +16,12 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.backend import backend_at
 from arbstr.ledger.model import Filter
 from arbstr.ledger.pending_row import PendingRow
+from arbstr.ledger.postgres import connection
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.places import PostgresPlace
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import HOUR, NOON, record
-from tests.support.ledgers import PostgresLedgers, asked, opened, write_rows
+from tests.support.ledgers import PostgresLedgers, asked, opened, started_fully, write_rows
 from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.postgres import PASSWORD, PostgresServer
 
@@ -121,7 +122,7 @@ async def test_a_server_that_stalls_is_given_up_and_the_rows_are_written_later(
     failed = asyncio.Event()
     ledger = LedgerWriter(place, on_state=lambda ok, message: None if ok else failed.set())
     await ledger.start()
-    await ledger.change(lambda db, rollups: "all that a start does is done")
+    await started_fully(ledger)
     sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'arbstr' AND datname = current_database()"
     backends = [pid for (pid,) in own_ledgers.read(place, sql)]
     monkeypatch.setattr("arbstr.ledger.postgres.write_connection.PATIENCE_S", SHORT_S)
@@ -219,6 +220,18 @@ async def test_a_ledger_of_a_newer_arbstr_is_refused(own_ledgers: PostgresLedger
     with pytest.raises(LedgerUnavailable, match="newer arbstr \\(schema 99"):
         await LedgerWriter(place).start()
     with pytest.raises(LedgerUnavailable, match="update arbstr"):
+        own_ledgers.connect(place)
+
+
+async def test_an_earlier_server_than_its_statements_need_is_refused(
+    own_ledgers: PostgresLedgers, place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [(version,)] = own_ledgers.read(place, "SELECT current_setting('server_version_num')::integer / 10000")
+    monkeypatch.setattr(connection, "OLDEST", version + 1)
+    said = f"is in PostgreSQL {version}; arbstr needs {version + 1} or later: update the server"
+    with pytest.raises(LedgerUnavailable, match=said):
+        await LedgerWriter(place).start()
+    with pytest.raises(LedgerUnavailable, match=said):
         own_ledgers.connect(place)
 
 
