@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BATCH_S = 0.04  # from the first waiting row to its batch
+BATCH_S = 0.07  # from the first waiting row to its batch: the larger, the less of it each row costs
 MOST_WAITING = 100_000
 _MOST_IN_BATCH = 2_000
 _SUMMED_FIRST = 10_000  # rows without rollups, few enough to be read for every query
