@@ -42,7 +42,7 @@ class Statements(Protocol):
 
 # Rows of one statement. Few sizes make few statements: SQLite keeps those it has compiled, a megabyte for 256 rows,
 # and a batch of a new size would be one more. Larger ones are no faster. Columns times rows must stay below 32,766.
-_SIZES = (64, 32, 16, 8, 4, 2, 1)
+_SIZES = (64, 16, 4, 1)
 MOST_AMONG = 4096  # items of an `IN` list
 _LISTS = (64, 1024, MOST_AMONG)
 

@@ -7,13 +7,15 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
 from arbstr.errors import ArbstrError
 from arbstr.market.money_journal import JournalBusy, has_moves, journal_path, opened
-from arbstr.market.recovery import Resumed, into_file, resume
-from arbstr.market.settlement import NothingMoved, Waiting
+
+if TYPE_CHECKING:
+    from arbstr.market.recovery import Resumed
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,8 @@ class MoneyWatch:
 
     async def _resume(self) -> None:
         """Settle what is under way, unless a command is at it."""
+        from arbstr.market.recovery import into_file, resume  # noqa: PLC0415 - money is seldom under way
+
         try:
             with opened(self._journal, patience_s=0) as journal:
                 async for resumed in resume(journal, self._config, self._environ, self._transport, into_file):
@@ -82,6 +86,8 @@ class MoneyWatch:
             self._say("", logging.WARNING, str(error))
 
     def _report(self, resumed: Resumed) -> None:
+        from arbstr.market.settlement import NothingMoved, Waiting  # noqa: PLC0415 - as above
+
         failed = not (resumed.problem is None or isinstance(resumed.problem, NothingMoved | Waiting))
         hint = "; `arbstr recover` says more" if failed and "recover" not in resumed.text else ""
         self._say(resumed.move.id, logging.WARNING if failed else logging.INFO, f"{resumed.text}{hint}")

@@ -41,7 +41,6 @@ from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.balances import Balances
 from arbstr.market.catalogue import Catalogues
-from arbstr.market.trace_export import MOST_WAITING, TraceExport
 from arbstr.monitoring.alerts import Alerts
 from arbstr.monitoring.event_feed import EventFeed
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
@@ -62,6 +61,7 @@ from arbstr.transport.pool import PooledTransport
 from arbstr.types import Balance
 
 if TYPE_CHECKING:
+    from arbstr.market.trace_export import TraceExport
     from arbstr.runtime.sharing import Sharing
 
 LARGEST_AT_A_TIME = 4  # requests of the largest size that fit into memory at a time
@@ -210,6 +210,8 @@ def _traces(config: Config, lasting: Lasting, before: Composition | None) -> Tra
         if known is not None:
             lasting.bus.unsubscribe(known.finished)
         return None
+    from arbstr.market.trace_export import MOST_WAITING, TraceExport  # noqa: PLC0415 - few export them
+
     finished = lasting.bus.subscribe(MOST_WAITING, [RequestFinished]) if known is None else known.finished
     return TraceExport(config.otel.traces_url, finished, config.providers, lasting.transport, lasting.redactor)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import urlencode
 
@@ -63,7 +62,7 @@ class Dialect(ABC):
     ends_with_done: ClassVar[bool] = True  # clients wait for `[DONE]`; else for an event of the dialect's own
     caps: ClassVar[tuple[str, ...]] = ()  # fields that cap the output's tokens
     retryable: ClassVar[frozenset[int]] = frozenset((429, 500, 502, 503, 504))  # statuses that may soon be others
-    translation: ClassVar[ModuleType | None] = None  # to and from chat, for providers that speak only that
+    translation: ClassVar[str | None] = None  # the module to and from chat, for providers that speak only that
 
     words_in: ClassVar[frozenset[str]] = frozenset()  # fields of an answer or event that hold the model's words
     spoken_in: ClassVar[bytes] = b'"choices"'  # part of every event with the model's words, and of few others

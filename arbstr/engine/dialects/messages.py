@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
@@ -11,7 +10,6 @@ import orjson
 from arbstr.engine import metering
 from arbstr.engine.dialects.dialect import Dialect, Prompt, comment
 from arbstr.engine.dialects.fields import has_objects, messages_of, texts_of
-from arbstr.engine.dialects.translation import messages
 from arbstr.engine.metering import Counts
 from arbstr.engine.prompt import count_prompt
 from arbstr.engine.upstream import verdict
@@ -58,7 +56,7 @@ class Messages(Dialect):
     words_in = frozenset(("content", "content_block", "delta", "message"))
     text_begins = re.compile(rb'"delta": ?\{(?:"type": ?"[a-z_]*", ?)?"(?:text|thinking|partial_json)": ?"(?!")')
     end = re.compile(rb'"(?:stop_reason"\s*:\s*"(?!")|type"\s*:\s*"message_stop")')
-    translation: ClassVar[ModuleType | None] = messages
+    translation: ClassVar[str | None] = "arbstr.engine.dialects.translation.messages"
 
     def read_prompt(self, document: JsonObject) -> Prompt:
         """See `Dialect`. A message that only has results of tools is not the user's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
@@ -11,7 +10,6 @@ import orjson
 from arbstr.engine import metering
 from arbstr.engine.dialects.dialect import Dialect, Prompt, comment
 from arbstr.engine.dialects.fields import has_objects, kind_of, texts_of
-from arbstr.engine.dialects.translation import responses
 from arbstr.engine.metering import Counts
 from arbstr.engine.prompt import count_prompt
 from arbstr.engine.upstream import verdict
@@ -44,7 +42,7 @@ class Responses(Dialect):
     words_in = frozenset(("output", "item", "part", "delta", "text", "arguments", "refusal", "response"))
     text_begins = re.compile(rb'"delta": ?"(?!")')
     end = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete)"')
-    translation: ClassVar[ModuleType | None] = responses
+    translation: ClassVar[str | None] = "arbstr.engine.dialects.translation.responses"
 
     def read_prompt(self, document: JsonObject) -> Prompt:
         """See `Dialect`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import orjson
@@ -39,7 +40,7 @@ class Translation:
         self._client = request.client
         self._resolved = request.document if history is None else history.resolved(request.document, request.client)
         self._dialect = dialect
-        self._modules = dialect.translation
+        self._modules = import_module(dialect.translation)  # most clients and providers speak the same: 0.4 MB less
         self._document = request.document
         # A remembered answer's id is all that it takes to go on with its conversation: hence the system's randomness.
         unguessable = "" if history is None else os.urandom(_SECRET_BYTES).hex()
