@@ -8,7 +8,7 @@ from tests.fuzz.json_text import ANYTHING, Text, encoded, mostly, objects
 from tests.fuzz.replies import KEY
 from tests.fuzz.spoil import in_chunks, in_pieces, maybe_spoilt
 from tests.support.dialects import COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Speech, named
-from tests.support.provider import DONE, Part, event
+from tests.support.provider import DONE, Move, Part, event
 
 _COUNTS = mostly("0", "12", "9.0", "-1", "1.5", "1e300", "null", "true", '"12"', "9007199254740993", "1" * 400)
 _USAGE = objects(
@@ -97,4 +97,4 @@ def replies_in(draw: st.DrawFn, speech: Speech) -> list[Part]:
     chunked = draw(st.booleans())
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
     head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\n%b\r\nConnection: close\r\n\r\n" % (status, kind, framing)
-    return [*draw(in_pieces(head + (draw(in_chunks(body)) if chunked else body)))]
+    return [*draw(in_pieces(head + (draw(in_chunks(body)) if chunked else body))), Move.CLOSE]

@@ -22,7 +22,7 @@ _END = {MESSAGES.path: b"event: message_stop\n", RESPONSES.path: b"event: respon
 _DATA = re.compile(rb"^data: (.*)$", re.MULTILINE)
 
 
-@fuzzed(80)
+@fuzzed(50)
 @given(sent=of_any_dialect())
 def test_any_body_of_any_dialect_is_served_or_refused_in_words(harness: FuzzHarness, sent: Sent) -> None:
     note(f"{sent}")
@@ -33,7 +33,7 @@ def test_any_body_of_any_dialect_is_served_or_refused_in_words(harness: FuzzHarn
 
 
 @pytest.mark.parametrize("speech", [MESSAGES, RESPONSES, EMBEDDINGS, COMPLETIONS], ids=lambda speech: speech.name)
-@fuzzed(40)
+@fuzzed(20)
 @given(data=st.data(), stream=st.booleans())
 def test_any_reply_in_a_dialect_becomes_an_answer(
     harness: FuzzHarness, data: st.DataObject, speech: Speech, stream: bool
@@ -47,7 +47,7 @@ def test_any_reply_in_a_dialect_becomes_an_answer(
 
 
 @pytest.mark.parametrize("speech", [MESSAGES, RESPONSES], ids=lambda speech: speech.name)
-@fuzzed(60)
+@fuzzed(30)
 @given(stream=st.booleans(), said=st.lists(replies(), min_size=1, max_size=2))
 def test_any_reply_of_chat_is_translated(
     harness: FuzzHarness, speech: Speech, stream: bool, said: list[list[Part]]

@@ -136,7 +136,7 @@ def _check_nothing_waits(stream: Stream, parts: list[bytes], outs: list[bytes]) 
 
 
 @pytest.mark.parametrize("name", ["messages", "responses"])
-@settings(max_examples=examples(25))  # the official readers are slow
+@settings(max_examples=examples(12))  # the official readers are slow
 @given(data=st.data())
 def test_any_split_of_any_valid_stream_gives_the_same_translation(name: str, data: st.DataObject) -> None:
     stream = data.draw(streams("chat", comments=False))
