@@ -27,7 +27,7 @@ class Scene:
 SCENES = {
     "live": Scene((), ("✗ 502", "connection refused")),
     "requests": Scene(("2", "j", "j", "j", "j"), ("newest first", "gpt-4o")),
-    "request": Scene(("2", "j", "j", "enter"), ("Request in full", "Why this provider", "from the cache")),
+    "request": Scene(("2", "j", "enter"), ("Request in full", "Why this provider", "from the cache")),
     "providers": Scene(("3", "j", "j"), ("+8.0 %",)),
     "money": Scene(("4",), ("Last 1 h", "claude")),
     "log": Scene(("5",), ("following", "health changed")),

@@ -41,6 +41,7 @@ from arbstr.types import (
     Reuse,
     Routing,
 )
+from tui.model.ledger_stats import ended_ms
 from tui.model.request_row import by_rates
 
 NOON = int(datetime(2025, 3, 14, 14, 2, 11, tzinfo=UTC).timestamp() * 1000)
@@ -72,8 +73,9 @@ class FakeLedger:
         limit: int,
         sort: Sort = "timestamp",
         order: Order = "desc",
+        offset: int = 0,
     ) -> list[Entry]:
-        rows = self._sorted(where, sort, order)
+        rows = self._sorted(where, sort, order)[offset:]
         if before is not None:
             rows = [row for row in rows if (row.received_at_ms, self._id(row)) < (before.at_ms, before.id)]
         return [self._entry(row) for row in rows[:limit]]
@@ -111,7 +113,8 @@ class FakeLedger:
             "cost_sats": lambda row: row.cost_msats or 0,
             "latency_ms": lambda row: row.latency_ms,
         }
-        return sorted(self._matching(where), key=lambda row: (keys[sort](row), self._id(row)), reverse=order == "desc")
+        rows = sorted(self._matching(where), key=lambda row: (keys[sort](row), self._id(row)), reverse=order == "desc")
+        return sorted(rows, key=lambda row: sort == "cost_sats" and row.cost_msats is None)  # unknown ones are last
 
     def _id(self, row: RequestRecord) -> int:
         if len(self._ids) != len(self.records):
@@ -323,7 +326,7 @@ class FakeSource:
             "0.1.0",
             tuple(replace(each, in_flight=in_flight.count(each.name)) for each in self.providers.values()),
             running,
-            tuple(reversed(self.own_ledger.records[-300:])),
+            tuple(sorted(self.own_ledger.records[-300:], key=ended_ms, reverse=True)),
             self.totals,
             self.budgets,
             self.ratios,
@@ -610,7 +613,10 @@ def _past(seed: int) -> FakeSource:
 
 
 def _pass(source: FakeSource, traffic: Traffic, at_ms: int) -> None:
-    """Let a whole request pass."""
+    """Let a whole request pass; it came so much earlier that it has ended by now."""
     events, end = traffic.request(at_ms)
-    for event in (*events, end):
-        source.publish(event)
+    late_ms = max(ended_ms(end.record) - source.now_ms, 0)
+    record = replace(end.record, received_at_ms=at_ms - late_ms)
+    for event in events:
+        source.publish(replace(event, at_ms=at_ms - late_ms) if isinstance(event, RequestReceived) else event)
+    source.publish(RequestFinished(record))
