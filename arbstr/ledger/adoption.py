@@ -62,20 +62,6 @@ _UPTO = "list_costs_upto"
 _PRUNED_MS = "(SELECT COALESCE(MAX(value), 0) FROM ledger_state WHERE name = 'pruned_before_ms')"
 _CHUNK_COLUMNS = "first_id, last_id, total, first_ms, last_ms, summed"
 
-# The first two hold what a page's filter needs, so that walking them reads no rows.
-LATE_INDEXES = {
-    "requests_by_cost": "(cost_sats, id, at_ms, facet)",
-    "requests_by_latency": "(latency_ms, id, at_ms, facet, stream_duration_ms)",
-    "requests_by_error": "(error_message, at_ms, facet, cost_sats) WHERE error_message IS NOT NULL",
-    "requests_by_status": "(COALESCE(error_status, 0), success, at_ms, facet, cost_sats) WHERE success = 0",
-    # With the session, which is null, so that rows are found without reading them.
-    "requests_without_session": "(at_ms, facet, cost_sats, session) WHERE session IS NULL",
-    # All that is summed by session.
-    "requests_by_session": "(session, at_ms, facet, refused_key, success, streaming, cost_sats, list_cost_sats, "
-    "dearest_msats, median_msats, input_tokens, output_tokens, latency_ms, cached_tokens, cache_saved_msats, "
-    "switching_msats) WHERE session IS NOT NULL",
-}
-
 Sums = list[tuple[FacetKey, int, AggregateSum]]
 
 

@@ -15,6 +15,14 @@ _OUTCOMES_SINCE = 11
 
 
 @value_object
+class Counts:
+    """The number of matching rows, and of those with a known cost."""
+
+    total: int
+    priced: int
+
+
+@value_object
 class Contents:
     """`is_pending` is the condition that a row of `requests` is pending, `pending` whether there are any.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from arbstr.ledger import filters
+from arbstr.ledger.contents import Counts
 from arbstr.ledger.filters import TRUE, Condition, Part, both
 from arbstr.ledger.model import Filter
-from arbstr.ledger.read_view import Counts, ReadTransaction
+from arbstr.ledger.read_view import ReadTransaction
 from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange, cut
 
+READ = 20  # a row is read by way of an index in the time that so many entries of one take
 TAKEN_OFF = 2  # texts left out of which the rows are counted: each asks twice as much
 
 
@@ -80,17 +82,56 @@ def is_large(view: ReadTransaction, part: Part, share: int) -> bool:
 
 
 def along_index(view: ReadTransaction, part: Part) -> Condition:
-    """Return the condition that a row belongs to a part, phrased for the index on its columns if there is one."""
+    """Return the condition that a row belongs to a part, phrased for the index that finds it with the least reading."""
     start, end = view.listed(part)
-    if not has_index(part):
-        return view.faceted(part, start, end)
-    costs = filters.of_cost_index(part) if part.rows == TRUE else TRUE
-    return both(view.aside(part, start, end), costs, filters.of_content(part, view.dialect, faceted=True))
+    if part.rows == TRUE:
+        if few := narrow(view, part):
+            return few
+        if not has_index(part) or is_short(view, part):
+            return view.faceted(part, start, end) if has_few_names(view, part) else view.walked(part, start, end)
+    costs, session = filters.of_cost_index(part), "session"
+    if part.rows != TRUE:
+        costs, session = TRUE, f"{view.dialect.aside}session"
+    content = filters.of_content(part, view.dialect, faceted=True, session=session)
+    return both(view.aside(part, start, end), costs, content)
+
+
+def narrow(view: ReadTransaction, part: Part) -> Condition | None:
+    """Return the condition that a row belongs to a part, for an index in which it is among few; None if in none."""
+    content, most = filters.content_of(part), counted(view, Filter()).total // READ
+    aside = f"{view.dialect.aside}session"
+    among = []
+    if filters.COSTS & content:
+        among.append((filters.of_cost_index(part), aside))
+    if content >= filters.SESSIONS and len(part.sessions or ()) == 1:
+        among += [(filters.in_session(session), "session") for session in part.sessions or ()]
+    for entries, session in among:
+        if _count(view, entries, most + 1) <= most:
+            matching = filters.of_content(part, view.dialect, faceted=True, session=session)
+            return both(view.aside(part, *view.listed(part)), entries, matching)
+    return None
+
+
+def is_short(view: ReadTransaction, part: Part) -> bool:
+    """Check whether a part's window has so few rows that they are soonest read one after the other."""
+    start, end = view.listed(part)
+    window = counted(view, Filter(since_ms=start, until_ms=end - 1)).total
+    return window * READ <= counted(view, Filter()).total
+
+
+def has_few_names(view: ReadTransaction, part: Part) -> bool:
+    """Check whether few rows of a part's window have the names it asks for."""
+    if filters.grain_for(part) == "all":
+        return False
+    start, end = view.listed(part)
+    named = counted(view, filters.without_content(part)).total
+    return named * READ <= counted(view, Filter(since_ms=start, until_ms=end - 1)).total
 
 
 def ways(view: ReadTransaction, part: Part) -> list[Condition]:
     """Return the conditions that a row belongs to a part, each a range of an index; they have no row in common."""
-    if not filters.TIMES & filters.content_of(part) or not has_index(part) or part.rows != TRUE:
+    by_latency = filters.TIMES & filters.content_of(part) and has_index(part) and part.rows == TRUE
+    if not by_latency or is_short(view, part):
         return [along_index(view, part)]
     others = replace(part, min_took_ms=None, max_took_ms=None)
     rest = both(view.aside(part, *view.listed(part)), filters.of_content(others, view.dialect, faceted=True))
@@ -105,9 +146,10 @@ def has_index(part: Part) -> bool:
 
 
 def counted(view: ReadTransaction, where: Filter) -> Counts:
-    """Return the counts of a filter without parts."""
-    start, end = view.listed(where)
-    if start >= end:
-        return view.counts(where, [])
-    whole = [TimeRange(0, start, end)] if filters.needs_content(where) else cut(start, end)
-    return view.counts(where, whole)
+    """Return the counts of a filter without parts; each is counted once a query."""
+    if where not in view.counted:
+        start, end = view.listed(where)
+        pieces = [] if start >= end else cut(start, end)
+        whole = [TimeRange(0, start, end)] if pieces and filters.needs_content(where) else pieces
+        view.counted[where] = view.counts(where, whole)
+    return view.counted[where]

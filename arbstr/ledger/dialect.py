@@ -19,8 +19,8 @@ class SqlDialect:
     `facets_first` says that its planner has to see the numbers of the facets that are meant; `facets_with_costs`, that
     an index has the rows of each facet by cost; `by_months`, that rows of months that are not meant are not looked at.
 
-    `msats` and what follows are expressions over a row: its cost, what budgets count of it, its latency and the time it
-    took, its model in its facet, and the sums of `aggregates.SUMS` in their order. `rows_where` makes a table of the
+    `msats` and what follows are expressions over a row: its cost, what budgets count of it, its latency,
+    its model in its facet, and the sums of `aggregates.SUMS` in their order. `rows_where` makes a table of the
     rows for which a condition holds, each with its instant; `texts` joins an expression's values of a group with spaces
     between, `hex_texts` those of a blob.
     """
@@ -35,7 +35,6 @@ class SqlDialect:
     msats: str
     counted_msats: str
     latency_ms: str
-    took_ms: str
     facet_model: str
     facets_first: bool
     facets_with_costs: bool

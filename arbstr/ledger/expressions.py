@@ -86,7 +86,6 @@ SQLITE = SqlDialect(
     msats=MSATS,
     counted_msats=COUNTED_MSATS,
     latency_ms=LATENCY,
-    took_ms="MAX(latency_ms, COALESCE(stream_duration_ms, 0))",
     facet_model=facet_model(),
     facets_first=False,
     facets_with_costs=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -156,13 +156,7 @@ def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
 _LAST = "\U0010ffff"  # sorts behind whatever a session goes on with
 _COST = "ROUND(cost_sats * 1000)"
 ERROR_STATUS = "COALESCE(error_status, 0)"
-_BOUNDS = (
-    ("min_cost_msats", f"{_COST} >= ?"),
-    ("max_cost_msats", f"{_COST} <= ?"),
-    ("min_took_ms", "{took_ms} >= ?"),
-    ("max_took_ms", "{took_ms} <= ?"),
-    ("session", "session = LOWER(?)"),
-)
+_BOUNDS = ("min_cost_msats", "max_cost_msats", "min_took_ms", "max_took_ms", "session")
 COSTS = frozenset({"min_cost_msats", "max_cost_msats"})
 TIMES = frozenset({"min_took_ms", "max_took_ms"})
 SESSIONS = frozenset({"sessions"})
@@ -173,40 +167,56 @@ _CONTENT = (
     "without_texts",
     "statuses",
     "without_statuses",
-    *(name for name, _ in _BOUNDS),
+    *_BOUNDS,
 )
 _WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _CONTENT}
 
 
-def of_content(where: Filter, dialect: SqlDialect, *, faceted: bool) -> Condition:
-    """Return the condition on what only the row holds: cost, duration, session, outcome, and the texts in it."""
-    bounds = [
-        Condition(sql.format(took_ms=dialect.took_ms), (bound,))
-        for name, sql in _BOUNDS
-        if (bound := getattr(where, name)) is not None
-    ]
+def of_content(where: Filter, dialect: SqlDialect, *, faceted: bool, session: str = "session") -> Condition:
+    """Return the condition on what only the row holds: cost, duration, session, outcome, and the texts in it.
+
+    `session` is the column, aside where it must not choose the index.
+    """
     found = [containing(text.casefold(), faceted=faceted) for text in where.texts]
-    left_out = [none_of(containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
+    facet = f"{dialect.aside}facet" if faceted else None
+    left_out = without([text.casefold() for text in where.without_texts], facet)
     rows = where.rows if isinstance(where, Part) else TRUE
-    return both(rows, *bounds, *_in_sessions(where), *_ended(where, dialect), *found, *left_out)
+    figures = _within_bounds(where, dialect.aside)
+    return both(rows, *figures, *_in_sessions(where, session), *_ended(where, dialect), *found, *left_out)
 
 
-def _in_sessions(where: Filter) -> list[Condition]:
+def _within_bounds(where: Filter, aside: str) -> Iterator[Condition]:
+    """Yield the conditions on figures: comparisons of columns, which must choose no index, and few calculations."""
+    for bound, sign, room in ((where.min_cost_msats, ">=", 1), (where.max_cost_msats, "<=", -1)):
+        if bound is not None:  # only the cost of a row beside the bound has to be rounded
+            near, sure = ((bound + side) / 1000 for side in (-room, room))
+            cost = f"{aside}cost_sats {sign} ?"
+            yield Condition(f"({cost} AND ({cost} OR {_COST} {sign} ?))", (near, sure, bound))
+    if (least := where.min_took_ms) is not None:
+        yield Condition(f"({aside}latency_ms >= ? OR stream_duration_ms >= ?)", (least, least))
+    if (most := where.max_took_ms) is not None:
+        yield Condition(f"({aside}latency_ms <= ? AND COALESCE(stream_duration_ms, 0) <= ?)", (most, most))
+    if where.session is not None:
+        yield Condition("session = LOWER(?)", (where.session,))
+
+
+def _in_sessions(where: Filter, column: str) -> list[Condition]:
     said = []
     if where.sessions is not None:
-        said.append(either(*map(_session, where.sessions)) if where.sessions else Condition("FALSE"))
+        wanted = [in_session(one, column) for one in where.sessions]
+        said.append(either(*wanted) if wanted else Condition("FALSE"))
     if where.without_sessions:
-        others = either(*map(_session, where.without_sessions))
+        others = either(*(in_session(one, column) for one in where.without_sessions))
         said.append(none_of(Condition(f"COALESCE({others.sql}, FALSE)", others.values)))
     return said
 
 
-def _session(beginning: str | None) -> Condition:
+def in_session(beginning: str | None, column: str = "session") -> Condition:
     """Return the condition that a row's session begins so; None: that it has none."""
     if beginning is None:
-        return Condition("session IS NULL")
+        return Condition(f"{column} IS NULL")
     first = beginning.lower()
-    return Condition("(session >= ? AND session < ?)", (first, first + _LAST))
+    return Condition(f"({column} >= ? AND {column} < ?)", (first, first + _LAST))
 
 
 def _ended(where: Filter, dialect: SqlDialect) -> list[Condition]:
@@ -260,15 +270,39 @@ def of_latency_index(where: Filter) -> list[Condition]:
 
 
 def containing(text: str, *, faceted: bool = True) -> Condition:
-    """Return the condition that a text occurs in a row: in its names, its error, or, if long enough, its id."""
-    own = [in_error(text), in_refused(text), *([in_id(text)] if len(text) >= ID_CHARS else [])]
+    """Return the condition that a text occurs in a row: in its names, its error, or, if long enough, its id.
+
+    It may be unknown where it does not.
+    """
+    return either(*_places(text, faceted=faceted))
+
+
+def without(texts: Sequence[str], facet: str | None = "facet") -> list[Condition]:
+    """Return the conditions that none of the texts occurs in a row: names first, for which no row has to be read.
+
+    `facet` is the column; None: rows may have none.
+    """
+    places = [_places(text, faceted=facet is not None) for text in texts]
+    if facet is not None and texts:
+        names = none_of(either(*map(in_names, texts)))
+        among = f"{facet} IN (SELECT f.id FROM facets f WHERE f.grain = 'row' AND {names.sql})"
+        named = Condition(among, names.values)
+        return [named, *(_nowhere(place) for _, *others in places for place in others)]
+    return [_nowhere(place) for each in places for place in each]
+
+
+def _nowhere(place: Condition) -> Condition:
+    return Condition(f"NOT COALESCE({place.sql}, FALSE)", place.values)
+
+
+def _places(text: str, *, faceted: bool) -> list[Condition]:
+    """Return the conditions that a text occurs in a row's names, in its error, in its refused model, and in its id."""
     names = in_names(text)
     if faceted:
         named = Condition(f"facet IN (SELECT id FROM facets f WHERE f.grain = 'row' AND {names.sql})", names.values)
     else:
         named = either(*(Condition(f"INSTR(COALESCE(fold({name}), ''), ?) > 0", (text,)) for name in _SEARCHED))
-    found = either(named, *own)
-    return Condition(f"COALESCE({found.sql}, FALSE)", found.values)
+    return [named, in_error(text), in_refused(text), *([in_id(text)] if len(text) >= ID_CHARS else [])]
 
 
 def none_of(condition: Condition) -> Condition:

@@ -188,8 +188,9 @@ class LedgerQueries(Protocol):
         limit: int,
         sort: Sort = "timestamp",
         order: Order = "desc",
+        offset: int = 0,
     ) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first from just after `before`, or the first ones in any order.
+        """Return up to `limit` matching rows, newest first from just after `before`, or from `offset` in any order.
 
         It costs what `limit` costs.
         """

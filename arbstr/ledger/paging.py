@@ -14,17 +14,24 @@ from typing import Any
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import filters
 from arbstr.ledger.backlog import rows_in
-from arbstr.ledger.counting import along_index, content_count, counted, has_index, size, ways
+from arbstr.ledger.contents import Counts
+from arbstr.ledger.counting import (
+    READ,
+    along_index,
+    content_count,
+    counted,
+    has_few_names,
+    has_index,
+    narrow,
+    size,
+    ways,
+)
 from arbstr.ledger.filters import TRUE, Condition, Part, both, either
+from arbstr.ledger.found_rows import COLUMN, Found, directed, found_in_order, found_rows, merged, plain_order, read_rows
 from arbstr.ledger.model import Entry, Filter, Order, Page, Sort
-from arbstr.ledger.read_view import Counts, ReadTransaction
-from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of
-from arbstr.ledger.sql import values
+from arbstr.ledger.read_view import ReadTransaction
 from arbstr.ledger.time_buckets import TimeRange, in_order
 
-Found = tuple[int, Any]  # a row's id, and what it is sorted by
-
-_COLUMN = {"timestamp": "at_ms", "cost_sats": "cost_sats", "latency_ms": "latency_ms"}
 _NEAR = 1000  # rows that may be skipped one by one
 _WALKED = 50_000  # rows that are read along time before all that match are gathered instead
 _SAMPLE = 16  # the part of a window whose rows tell about where in an order a page lies
@@ -40,7 +47,7 @@ def page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset:
         return _page_of_parts(view, where, sort, order, offset, limit)
     lister = _Lister(view, where)
     found = lister.page(sort, order, offset, limit)
-    return Page(_read(view, where, view.rows(), found), lister.counts.total)
+    return Page(read_rows(view, where, view.rows(), found), lister.counts.total)
 
 
 def _can_be_counted(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int) -> bool:
@@ -54,16 +61,17 @@ def _can_be_counted(view: ReadTransaction, where: Filter, sort: Sort, order: Ord
     return sort == "timestamp" and (near or not view.waiting(*span, unsummed=True))
 
 
-def first(view: ReadTransaction, where: Filter, sort: Sort, order: Order, limit: int) -> list[Entry]:
-    """Return the first `limit` matching rows in an order; how many there are in all may take longer to say."""
-    if (sort, order) == ("timestamp", "desc"):
+def first(view: ReadTransaction, where: Filter, sort: Sort, order: Order, limit: int, offset: int = 0) -> list[Entry]:
+    """Return up to `limit` matching rows from `offset` on; how many there are in all may take longer to say."""
+    if (sort, order, offset) == ("timestamp", "desc", 0):
         return slice_before(view, where, None, limit)
-    if view.holds.pending or not _can_be_counted(view, where, sort, order, 0):
+    if view.holds.pending or not _can_be_counted(view, where, sort, order, offset):
         table, condition = view.matching(where)
-        return _read(view, where, table, _found(view, table, condition, sort, _plain_order(sort, order), limit, 0))
+        found = found_rows(view, table, condition, sort, plain_order(sort, order), limit, offset)
+        return read_rows(view, where, table, found)
     if view.needs_parts(where):
-        return _rows_of_parts(view, where, sort, order, 0, limit)
-    return _read(view, where, view.rows(), _Lister(view, where).page(sort, order, 0, limit))
+        return _rows_of_parts(view, where, sort, order, offset, limit)
+    return read_rows(view, where, view.rows(), _Lister(view, where).page(sort, order, offset, limit))
 
 
 def _page_of_parts(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
@@ -73,13 +81,48 @@ def _page_of_parts(view: ReadTransaction, where: Filter, sort: Sort, order: Orde
 def _rows_of_parts(
     view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int
 ) -> list[Entry]:
+    if offset > _WALKED and not view.has_refused(where):
+        deep = _beside_few(view, where, sort, order, offset, limit)
+        deep = _deep(view, where, sort, order, offset, limit) if deep is None else deep
+        return read_rows(view, where, "requests", deep)
     found = []
     for part in view.parts(where):
         if filters.needs_content(part):
             found += _top(view, part, sort, order, offset + limit)
         else:
             found += _Lister(view, part).page(sort, order, 0, offset + limit)
-    return _read(view, where, view.rows(), _merged(found, sort, order)[offset : offset + limit])
+    return read_rows(view, where, view.rows(), merged(found, sort, order)[offset : offset + limit])
+
+
+def _beside_few(
+    view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int
+) -> list[Found] | None:
+    """Return rows far down a list whose rows rollups can count but for a few; None if it is another list."""
+    many, few = list[Part](), list[Found]()
+    for part in view.parts(where):
+        if filters.needs_content(part):
+            few += _top(view, part, sort, order, _WALKED)
+        else:
+            many.append(part)
+    if len(many) != 1 or len(few) >= _WALKED:
+        return None
+    begin = max(offset - len(few), 0)  # so many of the others come before at most
+    found = _Lister(view, many[0]).page(sort, order, begin, limit + len(few))
+    return merged(few + found, sort, order)[offset - begin :][:limit]
+
+
+def _deep(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
+    """Return rows far down a list of many: the database passes over those before them."""
+    start, end = view.listed(where)
+    if sort == "cost_sats" and filters.content_of(where) <= filters.COSTS:
+        content = filters.of_content(where, view.dialect, faceted=True)
+        condition = both(view.aside(where, start, end), filters.of_cost_index(where), content)
+        return found_rows(view, "requests", condition, sort, plain_order(sort, order), limit, offset)
+    aside = "" if sort == "timestamp" else f"{view.dialect.aside}{view.dialect.gathered}"
+    by = f"{aside}{COLUMN[sort]} {directed(sort, order)}, id {order}"
+    if (sort, order) == ("cost_sats", "asc"):
+        by = f"{COLUMN[sort]} IS NULL, {by}"
+    return found_rows(view, "requests", view.walked(where, start, end), sort, by, limit, offset)
 
 
 def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
@@ -91,20 +134,15 @@ def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, lim
     end = end if before is None else min(end, before.at_ms + 1)
     content = view.needs_parts(where)
     if view.holds.pending or (content and view.waiting(start, end)):
-        found = _found(view, view.rows(), both(view.plain(where), older), "timestamp", "at_ms DESC, id DESC", limit, 0)
+        found = found_rows(
+            view, view.rows(), both(view.plain(where), older), "timestamp", "at_ms DESC, id DESC", limit, 0
+        )
     elif content:
         tops = [_newest_of(view, part, (start, end), older, limit) for part in view.parts(where)]
-        found = _merged([row for top in tops for row in top], "timestamp", "desc")[:limit]
+        found = merged([row for top in tops for row in top], "timestamp", "desc")[:limit]
     else:
         found = _newest(view, where, (start, end), older, limit, 0)
-    return _read(view, where, view.rows(), found)
-
-
-def ordered(view: ReadTransaction, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
-    """Return a statement for all matching rows in order; the condition has the values of its placeholders."""
-    table, condition = view.matching(where)
-    sql = f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE {condition.sql} ORDER BY {_plain_order(sort, order)} LIMIT ?"
-    return sql, condition
+    return read_rows(view, where, view.rows(), found)
 
 
 class _Lister:
@@ -151,7 +189,7 @@ class _Lister:
 
     def _by(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
         """List by a figure; rows without it come last in either order."""
-        column = _COLUMN[sort]
+        column = COLUMN[sort]
         known = self.counts.total if sort == "latency_ms" else self.counts.priced
         found: list[Found] = []
         if offset < known:
@@ -169,28 +207,28 @@ class _Lister:
         if behind < offset:
             other: Order = "asc" if order == "desc" else "desc"
             return self._run(sort, other, part, size, behind, limit)[::-1]
-        column = _COLUMN[sort]
+        column = COLUMN[sort]
         if self._walks(sort, offset, limit):
             condition = both(part, self._view.aside(self._where, self._start, self._end))
-            by = f"{column} {_directed(sort, order)}, id {order}"
-            return _found(self._view, "requests", condition, sort, by, limit, offset)
+            by = f"{column} {directed(sort, order)}, id {order}"
+            return found_rows(self._view, "requests", condition, sort, by, limit, offset)
         return self._gathered(sort, order, part, offset, limit)
 
     def _gathered(self, sort: Sort, order: Order, part: Condition, offset: int, limit: int) -> list[Found]:
         """List a run whose rows are gathered and sorted; where it is deep, only those up to a bound are sorted."""
         aside, gathered = self._view.dialect.aside, self._view.dialect.gathered
-        by = f"{aside}{gathered}{_COLUMN[sort]} {_directed(sort, order)}, id {order}"
+        by = f"{aside}{gathered}{COLUMN[sort]} {directed(sort, order)}, id {order}"
         matching = self._matching(part, self._start, self._end)
         # Where a dialect reads the rows of facets for their figure, that takes longer than to sort them.
         sorts = bool(gathered) or filters.grain_for(self._where) == "all"
         bound = self._bound(sort, part, by, offset + limit) if sorts and offset > _NEAR else None
         if bound is not None:
-            figure = f"{aside}{'' if self._is_indexed(sort) else gathered}{_COLUMN[sort]}"
+            figure = f"{aside}{'' if self._is_indexed(sort) else gathered}{COLUMN[sort]}"
             beyond = Condition(f"{figure} {'>=' if order == 'desc' else '<='} ?", (bound,))
-            found = _found(self._view, "requests", both(matching, beyond), sort, by, limit, offset)
+            found = found_rows(self._view, "requests", both(matching, beyond), sort, by, limit, offset)
             if len(found) == limit:  # else there are fewer beyond it than were guessed
                 return found
-        return _found(self._view, "requests", matching, sort, by, limit, offset)
+        return found_rows(self._view, "requests", matching, sort, by, limit, offset)
 
     def _is_indexed(self, sort: Sort) -> bool:
         """Check whether an index has the rows of each facet in the order."""
@@ -201,7 +239,7 @@ class _Lister:
         length = max((self._end - self._start) // _SAMPLE, 1)
         first = (self._start + self._end - length) // 2
         sample = self._matching(part, first, first + length)
-        found = _found(self._view, "requests", sample, sort, by, 1, depth * _SPARE // _SAMPLE)
+        found = found_rows(self._view, "requests", sample, sort, by, 1, depth * _SPARE // _SAMPLE)
         return found[0][1] if found else None
 
     def _matching(self, part: Condition, start: int, end: int) -> Condition:
@@ -240,26 +278,27 @@ def _newest(
     if chunks := view.waiting(since, span[1]):
         condition = both(filters.within(since, span[1]), filters.of_any_row(where, view.dialect), older)
         found += view.all(newest.format(rows_in(chunks), condition.sql), (*condition.values, depth))
-        found = _merged(found, "timestamp", "desc")[:depth]
+        found = merged(found, "timestamp", "desc")[:depth]
     return found[offset:]
 
 
 def _newest_of(view: ReadTransaction, part: Part, span: tuple[int, int], older: Condition, depth: int) -> list[Found]:
     """Return the newest rows of a part: gathered along its index and sorted, or walked to if they are too many."""
-    if not has_index(part):
-        return _newest(view, part, span, older, depth, 0)
     at_ms = f"{view.dialect.aside}at_ms"
     inside = both(filters.within(*span, at_ms), older)
-    if part.rows != TRUE:
-        condition = both(along_index(view, part), inside)
-        return _found(view, "requests", condition, "timestamp", f"{at_ms} DESC, id DESC", depth, 0)
+    alone = along_index(view, part) if part.rows != TRUE else narrow(view, part)
+    if alone:
+        condition = both(alone, inside)
+        return found_rows(view, "requests", condition, "timestamp", f"{at_ms} DESC, id DESC", depth, 0)
+    if not has_index(part):
+        return _newest(view, part, span, older, depth, 0)
     few, gathered = _few(view, depth), list[Found]()
     for way in ways(view, part):
         condition, most = both(way, inside), few + 1 - len(gathered)
         gathered += view.all(f"SELECT id, at_ms FROM requests WHERE {condition.sql} LIMIT ?", (*condition.values, most))
         if len(gathered) > few:
             return _newest_of_many(view, part, span, older, depth)
-    return _merged(gathered, "timestamp", "desc")[:depth]
+    return merged(gathered, "timestamp", "desc")[:depth]
 
 
 def _newest_of_many(
@@ -274,10 +313,10 @@ def _newest_of_many(
     at_ms = f"{view.dialect.aside}{view.dialect.gathered}at_ms"
     inside = both(filters.within(start, end, f"{view.dialect.aside}at_ms"), older)
     tops = [
-        _found(view, "requests", both(way, inside), "timestamp", f"{at_ms} DESC, id DESC", depth, 0)
+        found_rows(view, "requests", both(way, inside), "timestamp", f"{at_ms} DESC, id DESC", depth, 0)
         for way in ways(view, part)
     ]
-    return _merged([row for top in tops for row in top], "timestamp", "desc")[:depth]
+    return merged([row for top in tops for row in top], "timestamp", "desc")[:depth]
 
 
 def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int) -> list[Found]:
@@ -288,17 +327,32 @@ def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int
     if part.rows != TRUE or (has_index(part) and size(view, part, few + 1) <= few):
         condition = _gathered(view, part)
         aside = view.dialect.gathered
+    elif alone := narrow(view, part):
+        condition, aside = alone, f"{view.dialect.aside}{view.dialect.gathered}"
     else:
-        start, end = view.listed(part)
-        condition = both(view.aside(part, start, end), filters.of_content(part, view.dialect, faceted=True))
-    if (sort, order) != ("cost_sats", "asc"):
-        return _found(view, "requests", condition, sort, f"{aside}{_plain_order(sort, order)}", depth, 0)
-    # The index by cost begins with rows without one, which come last here.
-    priced, unpriced = Condition("cost_sats IS NOT NULL"), Condition("cost_sats IS NULL")
-    found = _found(view, "requests", both(priced, condition), sort, f"{aside}cost_sats ASC, id ASC", depth, 0)
-    if len(found) < depth:
-        found += _found(view, "requests", both(unpriced, condition), sort, f"{aside}id ASC", depth - len(found), 0)
-    return found
+        return _walked(view, part, sort, order, depth)
+    return found_in_order(view, condition, sort, order, aside, depth)
+
+
+def _walked(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int) -> list[Found]:
+    """Return the first rows of a large part: they are near the beginning of the order, or all of it is sorted."""
+    start, end = view.listed(part)
+    column, aside = COLUMN[sort], f"{view.dialect.aside}{view.dialect.gathered}"
+    if sort != "timestamp":
+        content = filters.of_content(part, view.dialect, faceted=True, session=f"{view.dialect.aside}session")
+        condition = both(view.aside(part, start, end), content)
+        by = f"{column} {directed(sort, order)}"
+        known = f"SELECT {column} FROM requests WHERE {column} IS NOT NULL ORDER BY {by} LIMIT 1 OFFSET ?"
+        if (last := view.one(known, (_NEAR * READ,))) is None:
+            return found_in_order(view, condition, sort, order, "", depth)
+        near = Condition(f"{column} {'>=' if order == 'desc' else '<='} ?", (last[0],))
+        found = found_rows(view, "requests", both(near, condition), sort, f"{by}, id {order}", depth, 0)
+        if len(found) == depth or last[0] is None:
+            return found
+    if has_few_names(view, part):
+        return found_in_order(view, view.faceted(part, start, end), sort, order, aside, depth)
+    walk = view.walked(part, start, end)
+    return found_in_order(view, walk, sort, order, "" if sort == "timestamp" else aside, depth)
 
 
 def _gathered(view: ReadTransaction, part: Part) -> Condition:
@@ -322,59 +376,20 @@ def _matching(
     `matching` is how many rows of the span match, if that is known.
     """
     start_ms, end_ms = span
-    window = filters.within(start_ms, end_ms)
-    content = filters.of_content(where, view.dialect, faceted=True)
     if filters.grain_for(where) == "all":
-        return both(window, content), True
+        return view.walked(where, start_ms, end_ms), True
     narrowed = replace(filters.without_content(where), since_ms=start_ms, until_ms=end_ms - 1, open_end=False)
     matching = counted(view, narrowed).total if matching is None else matching
     everything = counted(view, Filter(since_ms=start_ms, until_ms=end_ms - 1)).total
-    if depth * everything < matching * matching:
-        return both(window, view.in_facets(where, f"{view.dialect.aside}facet"), content), True
-    return both(window, view.in_facets(where), content), False
+    near = depth * everything < matching * matching
+    if near or (filters.needs_content(where) and matching * READ > everything):
+        return view.walked(where, start_ms, end_ms), True
+    return view.faceted(where, start_ms, end_ms), False
 
 
 def _plain_page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
     """Return a page of rows that rollups can't count."""
     table, condition = view.matching(where)
     [total] = view.one(f"SELECT COUNT(*) FROM {table} WHERE {condition.sql}", condition.values)
-    found = _found(view, table, condition, sort, _plain_order(sort, order), limit, offset)
-    return Page(_read(view, where, table, found), total)
-
-
-def _plain_order(sort: Sort, order: Order) -> str:
-    column = _COLUMN[sort]
-    known = f"{column} IS NULL, " if (sort, order) == ("cost_sats", "asc") else ""  # descending, nulls are last anyway
-    return f"{known}{column} {_directed(sort, order)}, id {order}"
-
-
-def _directed(sort: Sort, order: Order) -> str:
-    """Return the direction with where nulls are, as SQLite has it and as PostgreSQL's index by cost does."""
-    if sort != "cost_sats":
-        return order
-    return "DESC NULLS LAST" if order == "desc" else "ASC NULLS FIRST"
-
-
-def _merged(found: list[Found], sort: Sort, order: Order) -> list[Found]:
-    """Sort rows of several lists into the order of `_plain_order`."""
-    if order == "desc":
-        return sorted(found, key=lambda row: (row[1] is not None, row[1] or 0, row[0]), reverse=True)
-    return sorted(found, key=lambda row: (row[1] is None, row[1] or 0, row[0]))
-
-
-def _found(
-    view: ReadTransaction, table: str, condition: Condition, sort: Sort, order: str, limit: int, offset: int
-) -> list[Found]:
-    """Return ids and sort keys, most often from an index alone; only the page's own rows are read then."""
-    sql = f"SELECT id, {_COLUMN[sort]} FROM {table} WHERE {condition.sql} ORDER BY {order} LIMIT ? OFFSET ?"
-    return [tuple(row) for row in view.all(sql, (*condition.values, limit, offset))]
-
-
-def _read(view: ReadTransaction, where: Filter, table: str, found: list[Found]) -> list[Entry]:
-    ids = [row_id for row_id, _ in found]
-    if not ids:
-        return []
-    wanted = view.in_months(where, Condition(f"id IN {values(1, len(ids))}", tuple(ids)))
-    read = view.all(f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE {wanted.sql}", wanted.values)
-    entries = {row[0]: entry_of(row) for row in read}
-    return [entries[row_id] for row_id in ids]
+    found = found_rows(view, table, condition, sort, plain_order(sort, order), limit, offset)
+    return Page(read_rows(view, where, table, found), total)

@@ -13,6 +13,7 @@ from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import counting, paging
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.filters import grain_for, needs_content
+from arbstr.ledger.found_rows import ordered
 from arbstr.ledger.leases import Missing, Period
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.read_view import Label, ReadTransaction
@@ -134,12 +135,18 @@ class Queries(ABC):
             return paging.page(view, where, sort, order, min((page - 1) * per_page, FOREVER_MS), per_page)
 
     def slice(
-        self, where: Filter, before: Entry | None, limit: int, sort: Sort = "timestamp", order: Order = "desc"
+        self,
+        where: Filter,
+        before: Entry | None,
+        limit: int,
+        sort: Sort = "timestamp",
+        order: Order = "desc",
+        offset: int = 0,
     ) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first from just after `before`, or the first ones in any order."""
+        """Return up to `limit` matching rows, newest first from just after `before`, or from `offset` in any order."""
         with self._view() as view:
             if before is None:
-                return paging.first(view, where, sort, order, limit)
+                return paging.first(view, where, sort, order, limit, offset)
             return paging.slice_before(view, where, before, limit)
 
     def count(self, where: Filter) -> int:
@@ -182,7 +189,7 @@ class Queries(ABC):
     ) -> Generator[list[Entry], None, None]:
         """Yield the matching rows as they are at the first one, a few hundred at a time."""
         with self._view() as view:
-            sql, condition = paging.ordered(view, where, sort, order)
+            sql, condition = ordered(view, where, sort, order)
             for rows in self._many(sql, (*condition.values, FOREVER_MS if limit is None else limit)):
                 yield [entry_of(row) for row in rows]
 

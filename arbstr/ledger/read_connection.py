@@ -15,6 +15,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.contents import ROLLUPS_SINCE, contents_of
 from arbstr.ledger.expressions import SQLITE
 from arbstr.ledger.files import check_place, check_schema, explain
+from arbstr.ledger.id_search import FoundIds
 from arbstr.ledger.queries import CHUNK, EXACT, Queries
 from arbstr.ledger.read_view import ABSENT, CACHES_SINCE, ReadTransaction
 from arbstr.ledger.rollups import FACET_COLUMNS, ROLLUP_COLUMNS
@@ -29,6 +30,7 @@ class ReadConnection(Queries):
     def __init__(self, path: Path, *, exact: int = EXACT) -> None:
         super().__init__(exact)
         self._path = path
+        self._found_ids = FoundIds()
         check_place(path)
         if not path.exists():
             raise LedgerUnavailable(f"No ledger at {path} yet; it is created when arbstr first serves.")
@@ -71,7 +73,7 @@ class ReadConnection(Queries):
         with self._explained():
             self._connection.execute("BEGIN")
             try:
-                yield ReadTransaction(self._connection, SQLITE, contents_of(self._connection))
+                yield ReadTransaction(self._connection, SQLITE, contents_of(self._connection), self._found_ids)
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("COMMIT")

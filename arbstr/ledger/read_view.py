@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import filters
 from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, rows_in
-from arbstr.ledger.contents import Contents
+from arbstr.ledger.contents import Contents, Counts
 from arbstr.ledger.dialect import SqlDialect
 from arbstr.ledger.expressions import INSTANT
 from arbstr.ledger.filters import Condition, Part, both, either
+from arbstr.ledger.id_search import FoundIds
 from arbstr.ledger.latency_histogram import sketch_text, unpack
 from arbstr.ledger.model import Filter, GroupBy
 from arbstr.ledger.rollups import ALL_ROWS, SESSIONLESS
@@ -47,25 +47,20 @@ ABSENT = {
 
 
 _SPLIT = 50_000  # characters of latencies that are kept one by one
-_MOST_IDS = MOST_AMONG  # found by a text; more are searched for in each statement
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The number of matching rows, and of those with a known cost."""
-
-    total: int
-    priced: int
+_MOST_FACETS = MOST_AMONG  # named one by one; more are searched for in each statement
 
 
 class ReadTransaction:
     """Reads one state of the database, between BEGIN and COMMIT of its connection."""
 
-    def __init__(self, connection: Statements, dialect: SqlDialect, holds: Contents) -> None:
+    def __init__(
+        self, connection: Statements, dialect: SqlDialect, holds: Contents, ids: FoundIds | None = None
+    ) -> None:
         self._connection = connection
         self.dialect = dialect
         self.holds = holds
-        self._found_ids: dict[Condition, list[int]] = {}
+        self.counted: dict[Filter, Counts] = {}
+        self._found_ids = ids or FoundIds()  # of earlier queries too, if the connection keeps them
         self._found_facets: dict[Condition, list[int]] = {}
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -123,14 +118,11 @@ class ReadTransaction:
     def _having_id(self, wanted: Condition, where: Filter) -> Condition:
         """Return the condition that a row's request id is among those meant; ids are searched once a query."""
         wanted = self.in_months(where, wanted)
-        search = f"SELECT id FROM requests {self.dialect.by_request_id} WHERE {wanted.sql}"
-        if wanted not in self._found_ids:
-            found = self.all(f"{search} LIMIT {_MOST_IDS + 1}", wanted.values)
-            self._found_ids[wanted] = [row_id for (row_id,) in found]
-        ids = self._found_ids[wanted]
-        if not ids:
+        ids = self._found_ids.rows(wanted, self.all, self.dialect.by_request_id)
+        if ids == []:
             return Condition("FALSE")
-        if len(ids) > _MOST_IDS:
+        if ids is None:
+            search = f"SELECT id FROM requests {self.dialect.by_request_id} WHERE {wanted.sql}"
             return Condition(f"id IN ({search})", wanted.values)
         marks, listed = among(ids)
         return Condition(f"id IN {marks}", listed)
@@ -223,16 +215,22 @@ class ReadTransaction:
             filters.of_content(where, self.dialect, faceted=True),
         )
 
+    def walked(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
+        """Return the same condition for a walk along time: the index by time has all but sessions and texts."""
+        aside = self.dialect.aside
+        content = filters.of_content(where, self.dialect, faceted=True, session=f"{aside}session")
+        return both(filters.within(start_ms, end_ms), content, self.in_facets(where, f"{aside}facet"))
+
     def in_facets(self, where: Filter, column: str = "facet") -> Condition:
         """Return the condition that a row's facet matches the filter: a search for the facets, or their numbers."""
         if not self.dialect.facets_first or filters.grain_for(where) == "all":
             return filters.of_row_facets(where, column)
         meant = filters.facets(where, "row")
         if meant not in self._found_facets:
-            found = self.all(f"SELECT f.id FROM facets f WHERE {meant.sql} LIMIT {_MOST_IDS + 1}", meant.values)
+            found = self.all(f"SELECT f.id FROM facets f WHERE {meant.sql} LIMIT {_MOST_FACETS + 1}", meant.values)
             self._found_facets[meant] = [number for (number,) in found]
         numbers = self._found_facets[meant]
-        if len(numbers) > _MOST_IDS:
+        if len(numbers) > _MOST_FACETS:
             return filters.of_row_facets(where, column)
         return Condition(f"{column} = ANY(?::bigint[])", (numbers,))
 

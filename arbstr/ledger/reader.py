@@ -73,9 +73,10 @@ class LedgerReader:
         limit: int,
         sort: Sort = "timestamp",
         order: Order = "desc",
+        offset: int = 0,
     ) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first from just after `before`, or the first ones in any order."""
-        return await self._ask(lambda connection: connection.slice(where, before, limit, sort, order))
+        """Return up to `limit` matching rows, newest first from just after `before`, or from `offset` in any order."""
+        return await self._ask(lambda connection: connection.slice(where, before, limit, sort, order, offset))
 
     async def count(self, where: Filter) -> int:
         """Return how many rows match."""

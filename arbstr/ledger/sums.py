@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from arbstr.ledger import filters
 from arbstr.ledger.aggregates import AggregateSum
-from arbstr.ledger.counting import TAKEN_OFF, along_index, is_large
-from arbstr.ledger.filters import Part
+from arbstr.ledger.counting import TAKEN_OFF, along_index, is_large, is_short, narrow
+from arbstr.ledger.filters import TRUE, Part
 from arbstr.ledger.model import Filter
 from arbstr.ledger.read_view import ReadTransaction
 
@@ -34,10 +34,15 @@ def content_sums(view: ReadTransaction, where: Filter) -> AggregateSum:
     return sums
 
 
+def _is_short(view: ReadTransaction, part: Part) -> bool:
+    """Check whether the rows of a part's window are soonest read one after the other."""
+    return part.rows == TRUE and is_short(view, part) and narrow(view, part) is None
+
+
 def _part_sums(view: ReadTransaction, part: Part) -> AggregateSum:
     if not filters.needs_content(part):
         return view.listed_sums(part)
-    scans = is_large(view, part, _SCANNED)
+    scans = _is_short(view, part) or is_large(view, part, _SCANNED)
     rows = view.faceted(part, *view.listed(part)) if scans else along_index(view, part)
     sums = AggregateSum()
     for _, found in view.row_sums("NULL", "requests", rows):

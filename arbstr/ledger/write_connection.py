@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from arbstr.clock import HOUR_MS, format_ms, wall_ms
 from arbstr.ledger import accounts, retention
-from arbstr.ledger.adoption import LATE_INDEXES, Adoption, prepare
+from arbstr.ledger.adoption import Adoption, prepare
 from arbstr.ledger.database import Database, NotWritable, open_writable, transaction, transaction_in
 from arbstr.ledger.files import explain, identity, logs_of
+from arbstr.ledger.indexes import drop_late, make_next
 from arbstr.ledger.learned import Cells, LearnedState, Ratios, read_learned, write_learned
 from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRow
 from arbstr.ledger.process_lock import ProcessLock, is_alive
@@ -282,13 +283,8 @@ class WriteConnection:
 
     async def _index(self) -> bool:
         """Make one of the indexes that rows without facets would only make slow to adopt; False if all are there."""
-        for name, columns in LATE_INDEXES.items() if not self._indexed else ():
-            [row] = await self._db.execute_fetchall("SELECT COUNT(*) FROM sqlite_master WHERE name = ?", (name,))
-            if not row[0]:
-                await self._db.execute_fetchall(f"CREATE INDEX IF NOT EXISTS {name} ON requests {columns}")
-                return True
-        self._indexed = True
-        return False
+        self._indexed = self._indexed or not await make_next(self._db)
+        return not self._indexed
 
     async def prune(self, before_ms: int, reached_ms: int) -> bool:
         """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left.
@@ -321,8 +317,7 @@ class WriteConnection:
                 on_progress(progress.done, progress.total)
 
     async def _begin_again(self) -> None:
-        for name in LATE_INDEXES:
-            await self._db.execute_fetchall(f"DROP INDEX IF EXISTS {name}")
+        await drop_late(self._db)
         self._indexed, self._may_be_pending = False, True
         upto: int | None = 0
         while upto is not None:

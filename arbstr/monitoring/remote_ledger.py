@@ -35,9 +35,12 @@ class RemoteLedger:
         limit: int,
         sort: Sort = "timestamp",
         order: Order = "desc",
+        offset: int = 0,
     ) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first from just after `before`, or the first ones in any order."""
-        entries: list[Entry] = await self._ask("slice", where=where, before=before, limit=limit, sort=sort, order=order)
+        """Return up to `limit` matching rows, newest first from just after `before`, or from `offset` in any order."""
+        entries: list[Entry] = await self._ask(
+            "slice", where=where, before=before, limit=limit, sort=sort, order=order, offset=offset
+        )
         return entries
 
     async def count(self, where: Filter) -> int:

@@ -34,7 +34,7 @@ class LedgerList:
         self.sort: Sort = "timestamp"
         self.order: Order = "desc"
         self.total: int | None = None
-        self.counted = True  # whether the total is known, and not merely how many have been read
+        self.counted = True  # whether the total is known, and not merely that there are so many
         self.everything: int | None = None  # rows that the filter leaves in and out
         self.sums: RunningSums | None = None  # of the rows that pass the filter; None until any are known
         self._listed: Query | None = None  # what the rows have passed
@@ -165,17 +165,27 @@ class LedgerList:
             self._chunks.popitem(last=False)
 
     async def _read(self, where: Filter, chunk: int, total: int) -> list[Entry]:
-        """Read by key from the chunk before if it is there; the last chunk from the other end; else by offset."""
+        """Read by key from the chunk before if it is there; else from the nearer end, without counting again."""
         newest_first = (self.sort, self.order) == ("timestamp", "desc")
         before = self._chunks.get(chunk - 1) if chunk else None
-        if newest_first and (chunk == 0 or before):
-            return await self._ledger.slice(where, before=before[-1] if before else None, limit=CHUNK)
-        last = (total - 1) // CHUNK
-        if chunk == last > 0:
+        if newest_first and before:
+            return await self._ledger.slice(where, before=before[-1], limit=CHUNK)
+        offset = chunk * CHUNK
+        behind = total - offset - CHUNK
+        if self.counted and behind < offset and self._can_be_reversed(where):
             other: Order = "asc" if self.order == "desc" else "desc"
-            ends = await self._ledger.page(where, self.sort, other, 1, total - chunk * CHUNK)
-            return ends.entries[::-1]
-        return (await self._ledger.page(where, self.sort, self.order, chunk + 1, CHUNK)).entries
+            limit = CHUNK + min(behind, 0)
+            rows = await self._ledger.slice(
+                where, before=None, limit=limit, sort=self.sort, order=other, offset=max(behind, 0)
+            )
+            return rows[::-1]
+        return await self._ledger.slice(
+            where, before=None, limit=CHUNK, sort=self.sort, order=self.order, offset=offset
+        )
+
+    def _can_be_reversed(self, where: Filter) -> bool:
+        """Check whether the other order is this one backwards: rows of unknown cost come last in either."""
+        return self.sort != "cost_sats" or where.min_cost_msats is not None or where.max_cost_msats is not None
 
     def _stand_still(self) -> None:
         """Leave out rows that arrive from now on."""

@@ -189,7 +189,7 @@ class LedgerPanel(Panel):
         rows = self._list
         if rows is None:
             return []
-        total = count(rows.total) if rows.counted else "…"
+        total = count(rows.total) if rows.counted else f"{count(rows.total)}+"
         of = f" of {count(rows.everything)}" if rows.query and rows.everything is not None else ""
         title: Line = (("Requests", "title"), (f"  {total}{of}", "muted"))
         foot = fit_parts(self._foot, width - 6) if rows.total else EMPTY

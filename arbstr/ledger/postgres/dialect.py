@@ -23,7 +23,6 @@ POSTGRES = SqlDialect(
     msats=_MSATS,
     counted_msats=_COUNTED_MSATS,
     latency_ms="latency_ms",
-    took_ms="GREATEST(latency_ms, stream_duration_ms)",
     facet_model=f"CASE WHEN NOT {_REFUSED} THEN model END",
     facets_first=True,
     facets_with_costs=True,

@@ -261,14 +261,22 @@ def ids(entries: list[Entry]) -> list[str]:
 
 
 @settings(max_examples=examples(8))
-@given(rows=ledger_rows, wheres=st.lists(filters, min_size=6, max_size=6), per_page=st.sampled_from([7, 25, 100]))
+@given(
+    rows=ledger_rows,
+    wheres=st.lists(filters, min_size=6, max_size=6),
+    per_page=st.sampled_from([7, 25, 100]),
+    read=st.sampled_from([1, 20, 10**9]),
+)
 def test_pages_put_together_are_the_matching_rows_in_order(
-    ledger: Opening, rows: list[RequestRecord], wheres: list[Filter], per_page: int
+    ledger: Opening, rows: list[RequestRecord], wheres: list[Filter], per_page: int, read: int
 ) -> None:
     with ledger(rows) as questions, pytest.MonkeyPatch.context() as patch:
         patch.setattr("arbstr.ledger.paging._NEAR", 3)  # so that a few rows are deep
         patch.setattr("arbstr.ledger.paging._SAMPLE", 2)  # of which some tell where a page lies,
         patch.setattr("arbstr.ledger.paging._SPARE", 1)  # right as often as not
+        patch.setattr("arbstr.ledger.paging._WALKED", 12)
+        patch.setattr("arbstr.ledger.counting.READ", read)  # all are few, or hardly any, or none
+        patch.setattr("arbstr.ledger.paging.READ", min(read, 20))
         for where, (sort, order) in zip(wheres, product(SORTS, ORDERS), strict=True):
             wanted = listed(rows, where, sort, order)
             found: list[str] = []
@@ -280,6 +288,8 @@ def test_pages_put_together_are_the_matching_rows_in_order(
             assert found == wanted
             first = questions.slice(where, None, per_page, sort, order)
             assert ids(first) == wanted[:per_page], "the same without counting them"
+            deep = questions.slice(where, None, per_page, sort, order, len(wanted) // 2)
+            assert ids(deep) == wanted[len(wanted) // 2 :][:per_page]
 
 
 @settings(max_examples=examples(8))

@@ -632,3 +632,15 @@ async def test_every_ledger_has_a_key_of_its_own_and_keeps_it(tmp_path: Path) ->
         await ledger.close()
     assert keys[0] == keys[2] != keys[1]
     assert {len(key) for key in keys} == {16}
+
+
+async def test_one_index_by_time_is_left_once_all_rows_are_adopted_and_after_they_were_again(tmp_path: Path) -> None:
+    path, by_time = tmp_path / "arbstr.db", "SELECT name FROM sqlite_master WHERE name LIKE 'requests%time'"
+    await write(path, [record()])
+    connection, _ = await WriteConnection.open(path)
+    for _ in range(2):
+        while await connection.absorb():
+            pass
+        assert read(path, by_time) == [("requests_along_time",)]
+        await connection.rebuild(lambda done, total: None)
+    await connection.close()

@@ -55,3 +55,17 @@ async def test_what_a_failed_request_cost_is_not_hidden_by_why() -> None:
 async def test_of_a_request_that_reached_no_provider_why_takes_the_place_of_all_about_one(width: int) -> None:
     row = await shown(replace(FAILED, provider=None, error_message="The budget of policy 'code' is spent."), width)
     assert "The budget of policy 'code' is" in row
+
+
+async def test_rows_that_are_yet_to_be_counted_are_said_to_be_so_many_at_least() -> None:
+    source, traffic = FakeSource(), Traffic()
+    source.own_ledger.records = [traffic.request(NOON - number)[1].record for number in range(120)]
+    rows, panel, titles = LedgerList(source.ledger, source.clock), LedgerPanel(), list[str]()
+
+    def draw() -> None:
+        panel.show(rows, NOON, UTC, EMPTY, ())
+        titles.append("".join(text for text, _ in panel.draw(120, 20)[0]))
+
+    await rows.restart(draw)
+    draw()
+    assert [title.split("Requests")[1].split()[0] for title in titles] == ["100+", "120"]
