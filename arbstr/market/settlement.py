@@ -167,7 +167,9 @@ class Settlement:
             if not msats:
                 raise self._refused(error) from None
         self._journal.remove(move)
-        return f"{self._account.name} has {format_sats(msats, ',')} sats more"
+        stated = stated_msats(move.token)
+        short = f", of a token of {format_sats(stated, ',')}" if stated is not None and msats < stated else ""
+        return f"{self._account.name} has {format_sats(msats, ',')} sats more{short}"
 
     async def _grown(self, move: TokenMove, key: str) -> int:
         """Return the msats that were paid in for the key since the move began, 0 if there are none."""

@@ -142,6 +142,15 @@ async def test_a_top_up_says_how_much_arrived_also_after_requests_were_charged_m
     assert await desk.settle(move) == "a has 250.000 sats more"
 
 
+async def test_a_top_up_that_brings_less_than_its_token_is_worth_says_so(desk: Desk) -> None:
+    """A mint of its own takes a fee; a node could keep any part."""
+    desk.keyed()
+    token = json.loads(recording("refund_sk").body)["token"]  # of 500 sats
+    desk.node.scripted["/v1/balance/topup"] = [(200, {"msats": 498_000})]
+    move = await begin_token(desk.account, desk.journal, token)
+    assert await desk.settle(move) == "a has 498.000 sats more, of a token of 500.000"
+
+
 @pytest.mark.parametrize("key", [None, KEY])
 async def test_a_token_that_was_spent_elsewhere_is_refused_and_changes_nothing(desk: Desk, key: str | None) -> None:
     if key:
