@@ -13,6 +13,8 @@ from arbstr.redaction import REDACTED, Secret
 SCHEMES = ("postgresql", "postgres")
 _FORM = "write postgresql://user:password@host:5432/name, with %40 for @, %2F for / and %23 for # in the password"
 _SECRET_OPTIONS = ("password", "sslpassword", "oauth_client_secret")
+_PREFIXES = tuple(f"{scheme}://" for scheme in SCHEMES)
+_SETTINGS = re.compile(r"(^|\s)(dbname|password)\s*=")  # another form that PostgreSQL's own programs read
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/\s]*)(:[0-9]*)?")
 
 
@@ -34,7 +36,7 @@ class PostgresPlace:
             # All after the first @ is hosts to PostgreSQL's library, which names them in its errors.
             user, at, rest = parts.netloc.partition("@")
             hosts = (rest if at else user).split(",")
-            valid = parts.scheme in SCHEMES and parts.path.strip("/") != "" and all(map(_HOST.fullmatch, hosts))
+            valid = url.startswith(_PREFIXES) and parts.path.strip("/") != "" and all(map(_HOST.fullmatch, hosts))
         except ValueError:
             valid = False
         if not valid:
@@ -80,8 +82,8 @@ Place = str | Path | PostgresPlace
 
 
 def is_postgres(text: str) -> bool:
-    """Check whether a text names a ledger in PostgreSQL."""
-    return text.partition(":")[0] in SCHEMES and "://" in text
+    """Check whether a text is to name a ledger in PostgreSQL, well or ill: it may hold a password."""
+    return text.partition(":")[0] in SCHEMES or _SETTINGS.search(text) is not None
 
 
 def local_path(place: Place) -> Path:

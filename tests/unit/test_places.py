@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.places import PostgresPlace, local_path
+from arbstr.places import PostgresPlace, is_postgres, local_path
 
 HERE = Path("arbstr.db")
 
@@ -36,6 +36,8 @@ def test_a_place_is_shown_by_host_and_name(url: str, shown: str) -> None:
         "postgresql://hunter2",
         "postgresql://u:hunter2@h/",
         "postgresql://u:hunter2@h:a/d",
+        "postgresql:u:hunter2@h/d",
+        "host=h dbname=d password=hunter2",
         "postgresql://u:hunter2@[::1/d",
         "postgresql://u:a@hunter2@h/d",  # of which PostgreSQL's library would take "hunter2@h" for the host, and say so
         "postgresql://u:a/hunter2@h/d",
@@ -43,6 +45,7 @@ def test_a_place_is_shown_by_host_and_name(url: str, shown: str) -> None:
     ],
 )
 def test_what_is_no_database_is_refused_and_not_repeated(url: str) -> None:
+    assert is_postgres(url) or url.startswith("mysql")
     with pytest.raises(ValueError, match="is not a URL of a database") as caught:
         PostgresPlace.at(url, HERE)
     assert "hunter2" not in str(caught.value)

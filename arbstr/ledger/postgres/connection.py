@@ -270,8 +270,8 @@ def _arguments(place: PostgresPlace) -> dict[str, Any]:
     try:
         given = conninfo_to_dict(place.url.reveal())
     except psycopg.Error:  # its text repeats the URL
-        wrong = f"The URL of {place} is none that PostgreSQL's library can read; see to what follows its question mark."
-        raise LedgerUnavailable(wrong) from None
+        mend = "see to blanks and % in it, and to what follows its question mark"
+        raise LedgerUnavailable(f"The URL of {place} is none that PostgreSQL's library can read; {mend}.") from None
     return {**_DEFAULTS, **given}
 
 
