@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from arbstr.clock import DAY_MS
 from arbstr.ledger.postgres.connection import LockTimeout, PostgresConnection
 from arbstr.ledger.postgres.schema import SCHEMA, lock
 
@@ -84,4 +85,4 @@ def _start_ms(month: Month) -> int:
 
 def _end_ms(month: Month) -> int:
     year, number = month
-    return _start_ms((year, number + 1) if number < 12 else (year + 1, 1))
+    return _start_ms((year, number + 1)) if number < 12 else _start_ms(month) + 31 * DAY_MS  # of the last year too

@@ -45,6 +45,16 @@ def assert_sums_stay(own_ledgers: PostgresLedgers, place: PostgresPlace, rows: l
         assert queries.count(Filter()) == len(kept)
 
 
+async def test_rows_of_the_first_month_and_of_the_last_year_are_kept(
+    own_ledgers: PostgresLedgers, place: PostgresPlace
+) -> None:
+    instants = [0, 253_402_300_799_999]  # 31 December 9999, its last instant
+    await write_rows(place, [record(received_at_ms=at_ms) for at_ms in instants])
+    assert months(own_ledgers, place) == ["1970_01", "9999_12"]
+    with asked(own_ledgers, place) as queries:
+        assert queries.count(Filter()) == queries.stats(Filter()).overall.total == 2
+
+
 async def test_whole_months_are_dropped_and_that_of_the_cutoff_is_not(
     own_ledgers: PostgresLedgers, place: PostgresPlace
 ) -> None:
