@@ -45,8 +45,14 @@ class Counts(NamedTuple):
                 tokens_in += left_out
             elif left_out > 0:
                 tokens_out += min(left_out, self.reasoning or left_out)
+        tokens_in, tokens_out = _at_most(tokens_in), _at_most(tokens_out)
         cached = min(cached, tokens_in or 0)
         return Usage(tokens_in, tokens_out, cached, min(written, (tokens_in or 0) - cached))
+
+
+def _at_most(tokens: int | None) -> int | None:
+    """Return a sum of counts, cut as each of them is."""
+    return None if tokens is None else min(tokens, _MOST_TOKENS)
 
 
 def usage_of(document: Any) -> Usage | None:

@@ -170,6 +170,11 @@ class FuzzHarness:
                 await self._arbstr.catch_up()
         for name in ("alpha", "beta", "gamma", "delta"):
             self._arbstr.source.close_breaker(name)
+        spoken = (
+            self._arbstr.proxy._in_force.composition.spoken
+        )  # each example begins with all that providers may speak
+        spoken._unlearned.clear()
+        spoken._missed.clear()
 
     # What must hold
 
