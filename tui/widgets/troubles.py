@@ -114,8 +114,13 @@ def _low(view: DashboardView) -> list[Trouble]:
 
 def _ledger(unwritten: str | None, unread: str | None) -> list[Trouble]:
     if unwritten is not None:
-        return [Trouble("ledger can't be written", f": {shown(unwritten, 60)}", alarming=True)]
-    return [Trouble("ledger can't be read", f": {shown(unread, 60)}", alarming=True)] if unread is not None else []
+        return [Trouble("ledger can't be written", f": {_reason(unwritten)}", alarming=True)]
+    return [Trouble("ledger can't be read", f": {_reason(unread)}", alarming=True)] if unread is not None else []
+
+
+def _reason(problem: str) -> str:
+    """Return why a ledger can't be used, without its name: there is only one."""
+    return shown(problem.partition(" can't be used: ")[2] or problem, 60)
 
 
 def _configuration(view: DashboardView) -> list[Trouble]:

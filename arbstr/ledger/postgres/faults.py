@@ -21,6 +21,7 @@ _AROUND = re.compile(
     r"|Is the server running.*|Either provide the file.*|This probably means.*|before or while processing.*",
     re.MULTILINE,
 )
+_SERVER = re.compile(r"connection to server ((?:at|on socket) .+?) failed: ")
 _OF_SEVERAL = "Multiple connection attempts failed. All failures were:"
 
 _NOT_OURS = "name a database of arbstr's own, which belongs to its user"
@@ -65,7 +66,7 @@ def explain(place: PostgresPlace, error: BaseException) -> str:
 def _said(error: BaseException) -> str:
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None  # without the statement
     text = primary or str(error)
-    lines = [" ".join(line.split()).rstrip(".") for line in _AROUND.sub("", text).splitlines()]
+    lines = [" ".join(line.split()).rstrip(".") for line in _SERVER.sub(r"\1: ", _AROUND.sub("", text)).splitlines()]
     reasons = dict.fromkeys(line for line in lines if line and line != _OF_SEVERAL)  # the last of several comes twice
     return sanitize("; ".join(reasons), _MOST) or type(error).__name__
 

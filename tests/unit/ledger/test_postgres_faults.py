@@ -32,8 +32,7 @@ def said(error: BaseException) -> str:
 
 def test_a_server_that_is_away_is_said_to_be_so_in_one_sentence() -> None:
     assert said(psycopg.OperationalError(REFUSED.format("10.0.0.1"))) == (
-        'connection to server at "10.0.0.1", port 5432 failed: Connection refused; '
-        "see whether the server runs and takes connections there."
+        'at "10.0.0.1", port 5432: Connection refused; see whether the server runs and takes connections there.'
     )
 
 

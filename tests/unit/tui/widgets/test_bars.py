@@ -170,6 +170,12 @@ def test_a_dashboard_that_only_watches_says_so() -> None:
     assert "watching" not in top(view, 120)
 
 
+def test_of_a_ledger_that_can_not_be_used_the_reason_is_said_not_the_place() -> None:
+    said = "The ledger postgresql://db.lan/sats can't be used: its disk is full; make room there."
+    view = replace(ViewModel(FakeSource().snapshot()).view(NOON), ledger_problem=said)
+    assert "ledger can't be written: its disk is full; make room there" in top(view, 120)
+
+
 def test_everything_that_is_wrong_at_once_is_said_in_sixty_columns() -> None:
     view = ViewModel(FakeSource().snapshot()).view(NOON)
     poor = replace(view.providers[0], unfunded=True)
