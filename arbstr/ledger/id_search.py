@@ -10,22 +10,27 @@ from arbstr.ledger.filters import Condition
 from arbstr.ledger.sql import MOST_AMONG
 
 MOST_FOUND = MOST_AMONG  # rows of one search; more are searched for in each statement
+ALONE = 200_000  # rows that one thread searches soon enough
 _KEPT = 16  # searches
 
 All = Callable[[str, Sequence[Any]], list[Any]]
+Search = Callable[[Condition, int], list[int]]
 
 
 class FoundIds:
     """Rows that searches have found on one connection, up to a row: ids don't change, and numbers of rows only grow."""
 
-    def __init__(self) -> None:
+    def __init__(self, search_in_parallel: Search | None = None) -> None:
+        self._search_in_parallel = search_in_parallel
         self._found: OrderedDict[Condition, tuple[int, list[int]]] = OrderedDict()
 
     def rows(self, wanted: Condition, statement: All, by_request_id: str) -> list[int] | None:
         """Return the numbers of the rows that are meant; None if there are more than `MOST_FOUND`."""
         [(newest,)] = statement("SELECT COALESCE(MAX(id), 0) FROM requests", ())
         upto, found = self._found.pop(wanted, (0, []))
-        if not upto:
+        if not upto and newest > ALONE and self._search_in_parallel is not None:
+            found = self._search_in_parallel(wanted, MOST_FOUND + 1)
+        elif not upto:
             found = _numbers(statement, f"{by_request_id} WHERE {wanted.sql}", wanted.values, MOST_FOUND + 1)
         elif newest > upto and len(found) <= MOST_FOUND:
             later = f"NOT INDEXED WHERE id > ? AND {wanted.sql}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.contents import ROLLUPS_SINCE, contents_of
 from arbstr.ledger.expressions import SQLITE
 from arbstr.ledger.files import check_place, check_schema, explain
+from arbstr.ledger.filters import Condition
 from arbstr.ledger.id_search import FoundIds
 from arbstr.ledger.queries import CHUNK, EXACT, Queries
 from arbstr.ledger.read_view import ABSENT, CACHES_SINCE, ReadTransaction
@@ -30,7 +32,8 @@ class ReadConnection(Queries):
     def __init__(self, path: Path, *, exact: int = EXACT) -> None:
         super().__init__(exact)
         self._path = path
-        self._found_ids = FoundIds()
+        self._found_ids = FoundIds(self._search_ids)
+        self._beside: sqlite3.Connection | None = None  # searches half of the ids
         check_place(path)
         if not path.exists():
             raise LedgerUnavailable(f"No ledger at {path} yet; it is created when arbstr first serves.")
@@ -44,6 +47,9 @@ class ReadConnection(Queries):
     def interrupt(self) -> None:
         """Make a query that runs in another thread fail soon."""
         self._connection.interrupt()
+        if (beside := self._beside) is not None:
+            with suppress(sqlite3.ProgrammingError):  # it has just been closed
+                beside.interrupt()
 
     def info(self) -> dict[str, str]:
         """Return what the ledger holds, as labels and texts for people."""
@@ -66,6 +72,22 @@ class ReadConnection(Queries):
         cursor = self._connection.execute(sql, values)
         while rows := cursor.fetchmany(CHUNK):
             yield rows
+
+    def _search_ids(self, wanted: Condition, most: int) -> list[int]:
+        """Return the rows whose request id is meant; half of all ids are searched on another connection meanwhile.
+
+        Rows that have come since this one began to read may be among them.
+        """
+        meant = f"{SQLITE.by_request_id} WHERE {wanted.sql}"
+        half = f"SELECT id FROM requests {meant} AND correlation_id {{}} '8' LIMIT {most}"
+        with closing(connect(self._path)) as beside, ThreadPoolExecutor(1, "ledger ids") as thread:
+            self._beside = beside
+            try:
+                others = thread.submit(lambda: beside.execute(half.format(">="), wanted.values).fetchall())
+                found = self._connection.execute(half.format("<"), wanted.values).fetchall()
+                return [number for (number,) in (*found, *others.result())]
+            finally:
+                self._beside = None
 
     @contextmanager
     def _view(self) -> Iterator[ReadTransaction]:

@@ -53,6 +53,18 @@ async def test_what_a_search_of_ids_has_found_is_kept_and_new_rows_are_looked_at
     assert sum("requests_by_correlation" in search for search in searches) == 1
 
 
+async def test_many_ids_are_searched_in_halves_whose_rows_are_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ids = tmp_path / "arbstr.db", [f"{n:x}0000000-0000-4000-8000-0000000abcd{n:x}" for n in range(16)]
+    await write(path, [record(request_id=each) for each in [*ids, ids[0].upper(), "ABCD of another program"]])
+    monkeypatch.setattr(id_search, "ALONE", 0)
+    with closing(ReadConnection(path)) as questions:
+        found = questions.slice(Filter(texts=("abcd",)), None, 50)
+        assert questions.count(Filter(texts=("abcd",))) == 18
+    assert sorted(entry.request_id for entry in found) == sorted([*ids, ids[0].upper(), "ABCD of another program"])
+
+
 class Watched:
     """A ledger's questions, of which it notes how SQLite answers them."""
 
