@@ -18,8 +18,9 @@ from textual.css.types import CSSLocation
 from textual.pilot import Pilot
 from textual.screen import Screen
 
+from arbstr.events import RequestFinished
 from arbstr.logs.ring import LogRing
-from tests.support.dashboard_fakes import FakeSource
+from tests.support.dashboard_fakes import FakeSource, Traffic
 from tests.support.patience import PATIENCE_S
 from tui.app import Dashboard
 from tui.model.options import Options
@@ -162,3 +163,14 @@ async def dashboard_pilot(
         each = DashboardPilot(source, log, app, pilot)
         await each.begin()
         yield each
+
+
+def happen(source: FakeSource, count: int, seed: int = 99) -> list[RequestFinished]:
+    """Let so many requests come in and end."""
+    traffic, ends = Traffic(seed), []
+    for number in range(count):
+        events, end = traffic.request(source.now_ms + number)
+        for event in (*events, end):
+            source.publish(event)
+        ends.append(end)
+    return ends
