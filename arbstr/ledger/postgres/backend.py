@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from glob import escape
 from pathlib import Path
 
 from arbstr.ledger.database import NotWritable
@@ -12,6 +14,8 @@ from arbstr.ledger.postgres.sessions import Session
 from arbstr.ledger.postgres.write_connection import PostgresWriteConnection
 from arbstr.places import PostgresPlace
 
+logger = logging.getLogger(__name__)
+
 
 class PostgresLedger:
     """The database at a place."""
@@ -21,6 +25,7 @@ class PostgresLedger:
     def __init__(self, place: PostgresPlace) -> None:
         self._place = place
         self._session = Session()
+        self._has_opened = False
 
     def __str__(self) -> str:
         return str(self._place)
@@ -33,9 +38,24 @@ class PostgresLedger:
     async def open(self) -> tuple[PostgresWriteConnection, str | None]:
         """Open it for writing. Raises `NotWritable` while the server does not let arbstr in."""
         try:
-            return await PostgresWriteConnection.open(self._place, self._session), None
+            connection = await PostgresWriteConnection.open(self._place, self._session)
         except DatabaseError as error:
             raise NotWritable(self.explain(error)) from None  # the error's own text is not redacted
+        if not self._has_opened:
+            self._has_opened = True
+            self._name_strays()
+        return connection, None
+
+    def _name_strays(self) -> None:
+        """Log files of rows that wait for a ledger under another URL: it may be this one, by other hosts."""
+        own = self.spilled_at
+        waiting = own.parent.glob(f"{escape(self._place.local.name)}-postgresql-*-unwritten-*.jsonl")
+        if strays := sorted(path.name for path in waiting if not path.name.startswith(f"{own.name}-")):
+            logger.warning(
+                "rows wait in %d files for a ledger with another URL, such as %s; if it is this one, have their names "
+                "begin with %s, and start arbstr again",
+                *(len(strays), own.parent / strays[0], own.name),
+            )
 
     def connect(self) -> PostgresReadConnection:
         """Open a connection for queries."""

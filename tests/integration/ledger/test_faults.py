@@ -254,6 +254,24 @@ async def test_clocks_that_are_minutes_apart_lose_nothing_but_a_day_that_is_over
         assert queries.stats(Filter()).overall.total == len(rows)
 
 
+async def test_rows_that_wait_for_the_same_database_by_another_url_are_named(
+    own_ledgers: PostgresLedgers, place: PostgresPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = PostgresPlace.at("postgresql://old.example/arbstr", place.local)
+    ledger = LedgerWriter(before)
+    ledger.append(row := record(cost_msats=1))
+    assert await ledger._put_aside(list(ledger._waiting.values())) == 1
+    [stray] = files_beside(before.spilled_at)
+    await write_rows(place, [])
+    assert f"such as {stray}; if it is this one, have their names begin with {place.spilled_at.name}" in caplog.text
+    stray.rename(place.spilled_at.with_name(stray.name.replace(before.spilled_at.name, place.spilled_at.name)))
+    again = LedgerWriter(place)
+    await again.start()
+    await written(again)
+    await again.close()
+    assert_each_once(own_ledgers, place, [row])
+
+
 def test_limits_that_a_database_has_for_other_programs_are_not_arbstrs(
     own_ledgers: PostgresLedgers, place: PostgresPlace
 ) -> None:
