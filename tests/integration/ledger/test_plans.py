@@ -98,7 +98,7 @@ def test_rows_without_a_session_have_an_index_of_their_own(
 ) -> None:
     plans = Plans(place, ask)
     assert "requests_without_session" in plans.indexes
-    assert plans.looked_at["requests"] <= ROWS // 10 + 50
+    assert plans.looked_at["requests"] <= 3 * ROWS // 10, "those rows, counted a few times, and no others"
 
 
 @pytest.mark.parametrize(
