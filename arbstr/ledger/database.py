@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 BUSY_S = 0.25  # how long a statement waits for another process; then the writer retries
 _LOG_PAGES = 4000  # 16 MB: a page that many batches change is copied into the database once
+_CHANGED_PAGES = 1200  # 5 MB, of one transaction: more are written before its end, and maybe again
 _KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
 _COMMIT = "COMMIT"
 _FETCHED_AT_ONCE = 64  # rows, where a cursor is read piece by piece; none is here
@@ -100,6 +101,7 @@ async def _open(path: Path) -> Database:
         await db.execute_fetchall("PRAGMA synchronous = NORMAL")  # a power cut may lose the last moments, no more
         await db.execute_fetchall(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
         await db.execute_fetchall(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        await db.execute_fetchall(f"PRAGMA cache_spill = {_CHANGED_PAGES}")
         await _migrate(db, path)
         async with transaction(db):  # finds out at once whether it can be written
             pass

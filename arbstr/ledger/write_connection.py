@@ -7,8 +7,6 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +16,13 @@ from arbstr.ledger.adoption import Adoption, prepare
 from arbstr.ledger.database import Database, NotWritable, open_writable, transaction, transaction_in
 from arbstr.ledger.files import explain, identity, logs_of
 from arbstr.ledger.indexes import drop_late, make_next
+from arbstr.ledger.insertion import insert
 from arbstr.ledger.learned import Cells, LearnedState, Ratios, read_learned, write_learned
 from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRow
 from arbstr.ledger.process_lock import ProcessLock, is_alive
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.rollups import Rollups
-from arbstr.ledger.row_mapping import COLUMNS, FacetKey, RowValues, all_storable, facet_key, row_of, tally_of
+from arbstr.ledger.row_mapping import FacetKey, RowValues, all_storable, facet_key, row_of, tally_of
 from arbstr.ledger.session_key import read_session_key
 from arbstr.ledger.spill import files_beside, read_file, take_in
 from arbstr.ledger.sql import Statements, chunks, values
@@ -35,24 +34,8 @@ T = TypeVar("T")
 
 SLICE = 500  # rows that background work touches in one transaction
 
-_UPSERT = " ON CONFLICT (id) DO UPDATE SET {} WHERE requests.correlation_id = excluded.correlation_id".format(
-    ", ".join(f"{column} = excluded.{column}" for column in COLUMNS if column != "id")
-)
-_FAULTS = ("error_status", "error_message", "implausible", "doubtful_msats", "refused_key")
-_FAULTS_OF = itemgetter(*map(COLUMNS.index, _FAULTS))
-_FAULTLESS = tuple(column for column in COLUMNS if column not in _FAULTS)
-_FAULTLESS_OF = itemgetter(*map(COLUMNS.index, _FAULTLESS))
 # Another process's commits show in data_version; our own do not.
 _STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 'requests') FROM pragma_data_version"
-
-
-def _insert(db: sqlite3.Connection, rows: Sequence[RowValues]) -> None:
-    """Insert a chunk of rows, or complete those that are open. Faults are left out if there are none."""
-    columns: Sequence[str] = COLUMNS
-    if not any(map(any, map(_FAULTS_OF, rows))):  # each null costs as much to bind as ten other values
-        columns, rows = _FAULTLESS, list(map(_FAULTLESS_OF, rows))
-    sql = f"INSERT INTO requests ({', '.join(columns)}) VALUES {values(len(rows), len(columns))}{_UPSERT}"
-    db.execute(sql, list(chain.from_iterable(rows)))
 
 
 class WriteConnection:
@@ -139,19 +122,20 @@ class WriteConnection:
         records = all_storable([pending.record for pending in batch])
         keyed = [(pending.final, record, facet_key(record)) for pending, record in zip(batch, records, strict=True)]
         facets = self._rollups.facets(db, [key for final, _, key in keyed if final])
-        rows: list[RowValues] = []
+        rows: dict[bool, list[RowValues]] = {True: [], False: []}  # new ones, and others
         opened: dict[str, int] = {}
         together: dict[tuple[FacetKey, int], list[RequestRecord]] = defaultdict(list)
         for final, record, key in keyed:
-            row_id = self._id_for(record)
+            new, row_id = record.request_id not in self._open_ids, self._id_for(record)
             if final:
-                rows.append(row_of(record, key, row_id, facets[key], 0))
+                rows[new].append(row_of(record, key, row_id, facets[key], 0))
                 together[key, record.received_at_ms // HOUR_MS * HOUR_MS].append(record)
             else:
-                rows.append(row_of(record, key, row_id, None, self._number))
+                rows[new].append(row_of(record, key, row_id, None, self._number))
                 opened[record.request_id] = row_id
-        for some in chunks(rows):
-            _insert(db, some)
+        for new, alike in rows.items():
+            for some in chunks(alike):
+                insert(db, some, new=new)
         self._rollups.add(db, [(key, start_ms, tally_of(records)) for (key, start_ms), records in together.items()])
         accounts.enter(db, [record for final, record, _ in keyed if final])
         return opened
