@@ -33,6 +33,7 @@ from arbstr.ledger.read_view import ReadTransaction
 from arbstr.ledger.time_buckets import TimeRange, in_order
 
 _NEAR = 1000  # rows that may be skipped one by one
+_SOON = 2  # times as many rows of an order are looked at before all that match are gathered instead
 _WALKED = 50_000  # rows that are read along time before all that match are gathered instead
 _SAMPLE = 16  # the part of a window whose rows tell about where in an order a page lies
 _SPARE = 2  # times as many rows as there should be up to a bound
@@ -98,13 +99,13 @@ def _beside_few(
     view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int
 ) -> list[Found] | None:
     """Return rows far down a list whose rows rollups can count but for a few; None if it is another list."""
-    many, few = list[Part](), list[Found]()
-    for part in view.parts(where):
-        if filters.needs_content(part):
-            few += _top(view, part, sort, order, _WALKED)
-        else:
-            many.append(part)
-    if len(many) != 1 or len(few) >= _WALKED:
+    parts, few = view.parts(where), list[Found]()
+    many = [part for part in parts if not filters.needs_content(part)]
+    if len(many) != 1:
+        return None
+    for part in parts:
+        few += _top(view, part, sort, order, _WALKED) if part is not many[0] else []
+    if len(few) >= _WALKED:
         return None
     begin = max(offset - len(few), 0)  # so many of the others come before at most
     found = _Lister(view, many[0]).page(sort, order, begin, limit + len(few))
@@ -343,7 +344,7 @@ def _walked(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: 
         condition = both(view.aside(part, start, end), content)
         by = f"{column} {directed(sort, order)}"
         known = f"SELECT {column} FROM requests WHERE {column} IS NOT NULL ORDER BY {by} LIMIT 1 OFFSET ?"
-        if (last := view.one(known, (_NEAR * READ,))) is None:
+        if (last := view.one(known, (_NEAR * _SOON,))) is None:
             return found_in_order(view, condition, sort, order, "", depth)
         near = Condition(f"{column} {'>=' if order == 'desc' else '<='} ?", (last[0],))
         found = found_rows(view, "requests", both(near, condition), sort, f"{by}, id {order}", depth, 0)

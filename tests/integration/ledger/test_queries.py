@@ -276,7 +276,6 @@ def test_pages_put_together_are_the_matching_rows_in_order(
         patch.setattr("arbstr.ledger.paging._SPARE", 1)  # right as often as not
         patch.setattr("arbstr.ledger.paging._WALKED", 12)
         patch.setattr("arbstr.ledger.counting.READ", read)  # all are few, or hardly any, or none
-        patch.setattr("arbstr.ledger.paging.READ", min(read, 20))
         for where, (sort, order) in zip(wheres, product(SORTS, ORDERS), strict=True):
             wanted = listed(rows, where, sort, order)
             found: list[str] = []

@@ -2,7 +2,8 @@
 
 `python -m tests.perf.bench.listing LEDGER [--only FILTER] [--orders N] [--limit-s 0.3]`, over a ledger that
 `tests.perf.bench.ledger` keeps. Times are of this process's CPU, in milliseconds, without what the disk takes; it fails
-if the first rows are later than the limit. The count follows them, and sums come piece by piece.
+if the first rows are later than the limit. The count follows them, and sums come piece by piece. Where a text may be in
+a request id two threads search: their times are added here.
 """
 
 from __future__ import annotations
