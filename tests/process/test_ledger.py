@@ -165,7 +165,7 @@ def test_names_that_clients_make_up_stay_out_of_the_sums_and_are_found_all_the_s
         assert [row["model"] for row in arbstr.get("/v1/requests?model=made-up-7")["data"]] == ["made-up-7"]
         models = arbstr.get("/v1/stats?group_by=model")["models"]
         assert {name for name in models if name.startswith("made-up-")} == {f"made-up-{n}" for n in range(20)}
-        assert sizes()[0][0] == before[0][0] + 1  # facets: one for streams
+        assert sizes()[0][0] == before[0][0] + 2  # facets: for streams, of outcomes and of rows
     assert sizes()[0][1] <= before[0][1] + 8  # an hour may have begun
 
 
