@@ -19,23 +19,21 @@ def found_in_order(
     view: ReadTransaction, condition: Condition, sort: Sort, order: Order, aside: str, depth: int
 ) -> list[Found]:
     """Return the first rows for which a condition holds; `aside` precedes the column where its index is not meant."""
-    if (sort, order) != ("cost_sats", "asc"):
-        return found_rows(view, "requests", condition, sort, f"{aside}{plain_order(sort, order)}", depth, 0)
+    if aside or (sort, order) != ("cost_sats", "asc"):
+        return found_rows(view, "requests", condition, sort, plain_order(sort, order, aside), depth, 0)
     # The index by cost begins with rows without one, which come last here.
     priced, unpriced = Condition("cost_sats IS NOT NULL"), Condition("cost_sats IS NULL")
-    if aside:
-        priced, unpriced = (Condition(f"{view.dialect.aside}{each.sql}") for each in (priced, unpriced))
-    found = found_rows(view, "requests", both(priced, condition), sort, f"{aside}cost_sats ASC, id ASC", depth, 0)
+    found = found_rows(view, "requests", both(priced, condition), sort, "cost_sats ASC, id ASC", depth, 0)
     if len(found) < depth:
-        found += found_rows(view, "requests", both(unpriced, condition), sort, f"{aside}id ASC", depth - len(found), 0)
+        found += found_rows(view, "requests", both(unpriced, condition), sort, "id ASC", depth - len(found), 0)
     return found
 
 
-def plain_order(sort: Sort, order: Order) -> str:
+def plain_order(sort: Sort, order: Order, aside: str = "") -> str:
     """Return the order of a list in SQL: unknown costs last, and then by when rows were written."""
     column = COLUMN[sort]
     known = f"{column} IS NULL, " if (sort, order) == ("cost_sats", "asc") else ""  # descending, nulls are last anyway
-    return f"{known}{column} {directed(sort, order)}, id {order}"
+    return f"{known}{aside}{column} {directed(sort, order)}, id {order}"
 
 
 def directed(sort: Sort, order: Order) -> str:
