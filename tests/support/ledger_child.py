@@ -7,6 +7,7 @@ each is answered by a line on stdout: `ok`, after one `state` line for everythin
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - else loaded at its first use, when its file may be out of reach
 import os
 import resource
 import sys
