@@ -19,6 +19,7 @@ from tui.model.dashboard import DashboardModel
 from tui.model.filter_times import since
 from tui.render.layout import Line
 from tui.screens.filter_line import FilterLine
+from tui.screens.notice_room import make_room
 from tui.widgets.bars import KeyBar, KeyHint, TopBar
 from tui.widgets.panel import Panel
 
@@ -185,6 +186,10 @@ class DashboardScreen(Screen[None]):
         yield self._line
         yield self._bar
         yield TooSmall(id="too-small")
+
+    def on_mount(self) -> None:
+        """Give way to notices."""
+        make_room(self, self._bar)
 
     def paint(self) -> Iterator[None]:
         """Paint the bars and the body."""

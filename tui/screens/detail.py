@@ -23,6 +23,7 @@ from tui.render.layout import Line
 from tui.render.request_detail import request_lines
 from tui.screens.base import LIST_KEYS, TABS, show_keys, show_standing
 from tui.screens.copy import offer_copies
+from tui.screens.notice_room import make_room
 from tui.screens.overlay import leave
 from tui.widgets.bars import KeyBar, TopBar
 from tui.widgets.panel import Panel
@@ -77,7 +78,8 @@ class DetailScreen(Screen[None]):
         yield self._bar
 
     def on_mount(self) -> None:
-        """Ask the ledger."""
+        """Ask the ledger, and give way to notices."""
+        make_room(self, self._bar)
         self._ask()
 
     def on_resize(self) -> None:

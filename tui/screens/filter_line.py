@@ -119,8 +119,8 @@ class FilterLine(Vertical):
         if not self.typing:
             self._before = self.text
             self._input.begin()
-        self.display = self._below.display = True
-        self.screen.set_class(True, "-filtering")
+        self._below.display = True
+        self._show(True)
         self.screen.set_focus(self._input)  # at once: the next key may be here already
         self._say()
 
@@ -143,9 +143,12 @@ class FilterLine(Vertical):
 
     def _leave(self) -> None:
         self.screen.set_focus(None)
-        self.screen.set_class(False, "-filtering")
         self._below.display = False
-        self.display = bool(self.text)
+        self._show(bool(self.text))
+
+    def _show(self, shown: bool) -> None:
+        self.display = shown
+        self.screen.set_class(shown, "-filtered")
 
     def _apply(self) -> None:
         """Apply what is in the line, not what a message holds: that may be older."""
