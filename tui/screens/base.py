@@ -17,7 +17,7 @@ from tui.keymap import key, keys_of, shown_bindings, shown_key
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
 from tui.model.filter_times import since
-from tui.render.layout import Line
+from tui.render.layout import EMPTY, Line
 from tui.screens.filter_line import FilterLine
 from tui.screens.notice_room import make_room
 from tui.widgets.bars import KeyBar, KeyHint, TopBar
@@ -112,6 +112,8 @@ class DashboardScreen(Screen[None]):
         self.dashboard = dashboard
         self._top = TopBar(id="top")
         self._bar = KeyBar(id="keys")
+        self._edges: Sequence[Panel] = ()  # the panels between the bars, on which can be said that there are more
+        self._says_more = False
         history = dashboard.filters.setdefault(self.FILTERS or name, [])
         self._line = FilterLine(self.FILTER_EXAMPLE, history, self.judge, self.names)
 
@@ -146,6 +148,10 @@ class DashboardScreen(Screen[None]):
 
     def size_pieces(self, width: int, height: int) -> None:
         """Set the pieces' heights; called when the terminal's size changes."""
+
+    def out_of_sight(self) -> int:
+        """Return how many panels the terminal has no room for, which the key for the next panel brings into sight."""
+        return 0
 
     def action_move(self, by: int) -> None:
         """Move the selection."""
@@ -188,8 +194,9 @@ class DashboardScreen(Screen[None]):
         yield TooSmall(id="too-small")
 
     def on_mount(self) -> None:
-        """Give way to notices."""
+        """Give way to notices, and find the panels."""
         make_room(self, self._bar)
+        self._edges = [*self.query(Panel).exclude("#top, #keys, #too-small")]
 
     def paint(self) -> Iterator[None]:
         """Paint the bars and the body."""
@@ -197,6 +204,21 @@ class DashboardScreen(Screen[None]):
         show_keys(self._bar, self, self.dashboard, {**self.words(), **({} if self.RANGED else {"range": ""})})
         yield
         yield from self.paint_body()
+        self._say_more()
+
+    def _say_more(self) -> None:
+        """Say that there are more panels, and how to get there, on the lowest edge that has room."""
+        hidden = self.out_of_sight()
+        if not hidden and not self._says_more:
+            return
+        self._says_more = hidden > 0
+        name = shown_key(self.dashboard.keymap["next_panel"][0])
+        more: Line = ((name, "key"), (f" {hidden} more panel{'s' if hidden > 1 else ''}", "muted"))
+        left = more if hidden else EMPTY
+        for panel in reversed(self._edges):
+            seen = panel.display and (panel.parent is self or getattr(panel.parent, "display", False))
+            panel.say_more(left if seen else EMPTY)
+            left = EMPTY if seen and panel.says_more else left
 
     def repaint(self) -> None:
         """Paint at once: a key was pressed."""

@@ -32,6 +32,7 @@ from tui.widgets.stat_tiles import tiles
 from tui.widgets.tiles_panel import BOXED, BOXES_FROM, PLAIN, TilesPanel
 
 _PANELS = "To providers, models, figures, and back to the feed"
+LOWEST_WITH_CHART = 20  # lines: with fewer, the chart is in sight while the cursor is in the figures above it
 Summary = RowsPanel | TilesPanel
 
 
@@ -66,15 +67,27 @@ class LiveScreen(DashboardScreen):
         return (self._tiles, self._chart, self._feed, self._below)
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Box the tiles and show the chart where there is room; the feed takes the rest."""
+        """Box the tiles, show the chart and all panels where there is room, else those that the cursor is in or near.
+
+        The feed takes the rest.
+        """
         boxed = width >= BOXES_FROM and height >= 30
         view = self.dashboard.view()
         lines = (PLAIN if view.budgets else PLAIN - 1) if height >= 24 else 4
         self._tiles.styles.height = BOXED + 2 * (height >= 34) if boxed else lines
         self._chart.styles.height = max(4, min(height // 5, 14)) if height >= 30 else 4
-        self._chart.display = height >= 20
-        rows = min(max(len(view.providers), 3 if width >= 100 else 1), max(height // 5, 3))
-        self._below.styles.height = rows + (3 if width >= 100 else 1)
+        all_below, high = width >= 100, height >= LOWEST_WITH_CHART
+        self._chart.display = high or self._tiles.active
+        self._below.display = high or not self._tiles.active
+        self._shares.display = all_below or self._shares.active
+        self._providers.display = all_below or not self._shares.active
+        rows = min(max(len(view.providers), 3 if all_below else 1), max(height // 5, 3))
+        self._below.styles.height = rows + (3 if all_below else 1)
+
+    def out_of_sight(self) -> int:
+        """Return how many of the chart and the panels below the feed are not shown."""
+        below = sum(bool(each.display) for each in (self._providers, self._shares)) if self._below.display else 0
+        return 3 - bool(self._chart.display) - below
 
     def paint_body(self) -> Iterator[None]:
         """Paint piece by piece."""
@@ -157,11 +170,12 @@ class LiveScreen(DashboardScreen):
         for each in self._summaries:
             each.active = each is panel
             each.deselect()
-        self.repaint()
+        self.size_pieces(*self.size)
+        self.call_after_refresh(self.repaint)
 
     def action_panel(self, by: int) -> None:
-        """Move the cursor to the next panel in sight, or the one before; the feed is one of them."""
-        panels: list[Summary | None] = [None, *(each for each in self._summaries if each.display)]
+        """Move the cursor to the next panel, or the one before, and that into sight; the feed is one of them."""
+        panels: list[Summary | None] = [None, *self._summaries]
         self._activate(panels[(panels.index(self._active) + by) % len(panels)])
 
     def action_move(self, by: int) -> None:

@@ -129,6 +129,10 @@ class MoneyScreen(DashboardScreen):
         self._failures.styles.width = FAILURES_WIDTH if all_fit and not spacious else "1fr"
         self._lengths.styles.width = LENGTHS_WIDTH + 14 * spacious if all_fit else "1fr"
 
+    def out_of_sight(self) -> int:
+        """Return how many panels are not shown."""
+        return sum(not each.display for each in self._panels)
+
     @property
     def _detail_in_sight(self) -> RowsPanel:
         """The panel that stands below the table where there is room for one."""

@@ -48,24 +48,32 @@ class ProvidersScreen(DashboardScreen):
         self._rates = ScrollPanel(id="rates")
         self._history = ScrollPanel(id="history")
         self._instances = ScrollPanel(id="instances")
+        self._detail = Horizontal(self._rates, self._history, self._instances, id="provider-detail")
         self._selected = 0
         self._heights = (0, 0)
         self._priced: tuple[object, int, list[Line]] | None = None  # a price list's lines, with what they were made of
 
     def pieces(self) -> Sequence[Widget]:
         """Return the table, the board, and the selected provider's panels."""
-        detail = Horizontal(self._rates, self._history, self._instances, id="provider-detail")
-        return (self._table, self._board, detail)
+        return (self._table, self._board, self._detail)
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Give table and board what they need, at most a third of the screen each; a low one has no board."""
+        """Give table and board what they need, at most a third of the screen each.
+
+        On a low one the board is in sight while the cursor is in it, instead of the selected provider's panels.
+        """
         most = max(height // 3, 6)
-        self._board.display = height >= LOWEST_WITH_BOARD
+        has_both = height >= LOWEST_WITH_BOARD
+        self._board.display, self._detail.display = has_both or self._board.active, has_both or not self._board.active
         providers, models = len(self.dashboard.view().providers), len(self.dashboard.board().rows)
         heights = min(max(providers, 1) + 3, most), min(max(models, 1) + 3, most)
         if heights != self._heights:
             self._heights = heights
             self._table.styles.height, self._board.styles.height = heights
+
+    def out_of_sight(self) -> int:
+        """Return whether the board, or what it has replaced, is not shown."""
+        return 2 - bool(self._board.display) - bool(self._detail.display)
 
     def paint_body(self) -> Iterator[None]:
         """Paint the table, then the selected provider."""
@@ -152,12 +160,13 @@ class ProvidersScreen(DashboardScreen):
 
     def action_panel(self) -> None:
         """Move the cursor to the price board, or back to the providers."""
-        self._board.active = self._board.display and not self._board.active
-        self.repaint()
+        self._board.active = not self._board.active
+        self.size_pieces(*self.size)
+        self.call_after_refresh(self.repaint)
 
     @property
     def _on_board(self) -> bool:
-        return self._board.active and bool(self._board.display)
+        return self._board.active
 
     def action_move(self, by: int) -> None:
         """Select another provider; on the price board another model."""

@@ -15,6 +15,7 @@ from textual.strip import Strip
 from textual.theme import Theme
 from textual.widget import Widget
 
+from tui.render.edges import said_below
 from tui.render.layout import EMPTY, Line
 from tui.render.themes import StripCache, strip_cache_for
 
@@ -57,12 +58,20 @@ class Panel(Widget):
         self._lines: list[Line] = []
         self._strips: list[Strip] = []
         self._faded = False
+        self._more: Line = EMPTY
+        self.says_more = False  # whether its edge has room for that
 
     def fade(self, faded: bool) -> None:
         """Show everything without colour, or as it is: what is out of date must not look current."""
         if faded != self._faded:
             self._faded = faded
             self._strips = []
+            self.redraw()
+
+    def say_more(self, more: Line) -> None:
+        """Say on the edge that there is more than what is in sight, or no longer."""
+        if more != self._more:
+            self._more = more
             self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
@@ -76,6 +85,8 @@ class Panel(Widget):
             return
         lines = list(self.draw(width, height)[:height])
         lines += [EMPTY] * (height - len(lines))
+        edged = said_below(lines, self._more) if self._more else None
+        self.says_more, lines = edged is not None, lines if edged is None else edged
         cache = self._strip_cache
         if len(self._strips) != height or self._strips[0].cell_length != width:
             changed = list(range(height))

@@ -26,6 +26,46 @@ async def test_every_screen_draws_at_every_size(size: tuple[int, int]) -> None:
             assert "quit" in each.text.splitlines()[-1]
 
 
+LIVE = ("Requests", "Providers", "Spend by model", "Spending")
+PROVIDERS = ("Providers", "Price board", "alpha  UTC")
+MONEY = ("By model", "Hours", "Dearest requests", "Failures", "Budgets", "Learned lengths")
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_a_small_terminal_says_that_there_are_more_panels_and_w_leads_to_them(size: tuple[int, int]) -> None:
+    async with dashboard_pilot(lived_in(), size=size) as each:
+        for key, titles in (("1", LIVE), ("3", PROVIDERS), ("4", MONEY)):
+            await each.press(key)
+            await settled(each)
+            hidden = [title for title in titles if not any(f" {title} " in line for line in edges(each))]
+            if hidden:
+                await each.shows(f"w {len(hidden)} more panel")
+            else:
+                await each.hides("more panel")
+            for _ in titles:
+                await each.press("w")
+                await each.pilot.pause(0.02)
+                hidden = [title for title in hidden if not any(f" {title} " in line for line in edges(each))]
+            assert not hidden
+
+
+async def test_where_all_panels_fit_none_is_said_to_be_missing() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        for key in "134":
+            await each.press(key)
+            await settled(each)
+            assert "more panel" not in each.text
+        await each.pilot.resize_terminal(80, 24)
+        await each.shows("w 3 more panels")
+        await each.pilot.resize_terminal(120, 36)
+        await each.hides("more panels")
+
+
+def edges(each: DashboardPilot) -> list[str]:
+    """Return the lines that panels' titles are in."""
+    return [line for line in each.text.splitlines() if line.startswith(("─", "╭", " Spending"))]
+
+
 async def test_q_asks_while_requests_run_and_ctrl_q_does_not() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("q")
@@ -198,11 +238,13 @@ async def test_on_live_a_click_on_a_summary_leads_to_its_requests_too() -> None:
             await each.press("escape", "1")
 
 
-async def test_where_a_panel_is_out_of_sight_the_cursor_is_not_in_it() -> None:
+async def test_a_panel_that_was_out_of_sight_has_the_place_of_another_while_the_cursor_is_in_it() -> None:
     async with dashboard_pilot(lived_in(), size=(80, 24)) as each:
         await each.press("w", "w")
-        await each.shows("↵ requests")
-        await each.press("w")
+        await each.shows("↵ requests", "Spend by model")
+        await each.hides("to probe")
+        await each.press("escape")
+        await each.shows("to probe")
         await each.hides("↵ requests")
 
 

@@ -355,10 +355,11 @@ async def test_a_notice_does_not_drive_an_error_away() -> None:
 async def test_the_screen_makes_room_for_notices_of_several_lines(size: tuple[int, int], filtering: bool) -> None:
     async with dashboard_pilot(lived_in(), size=size) as each:
         await each.press(*(["/", "g"] if filtering else []))
-        below = [line for line in each.text.splitlines()[-7:] if "beta" in line or "to probe" in line or " / " in line]
+        below = [line for line in each.text.splitlines()[-7:-1] if "to probe" in line or " / " in line]
         each.app.notify("The ledger can't be written: no space left on the disk", severity="error")
         each.app.notify("Times in UTC")
         await each.shows("can't be written", "Times in UTC")
+        await each.until(lambda: each.app.screen.query_one("#keys").styles.margin.top == 1)
         await each.shows(*below)
 
         each.app.clear_notifications()
