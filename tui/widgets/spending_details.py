@@ -139,6 +139,13 @@ def _hours_title(cells: int) -> str:
 
 
 _WIDE, _SLIM = _hours_title(2), _hours_title(1)
+_EXPLAINED: Sequence[Line] = (
+    EMPTY,
+    ((f"Each day adds a line, up to {DAYS} days.", "muted"),),
+    (("An hour that cost more is fuller:", "muted"),),
+    (("█", "text"), (" half of the dearest hour or more,", "muted")),
+    (("▓ ▒ ░", "text"), (" a quarter of the one before, ", "muted"), ("·", "text"), (" nothing", "muted")),
+)
 _HOURS = {2: Column(_WIDE, 48, exact=True), 1: Column(_SLIM, 24, exact=True)}
 
 
@@ -188,7 +195,7 @@ def _midnight(day: date, zone: tzinfo | None) -> int:
 
 
 class HeatMap(RowsPanel):
-    """Spending by the hour of the day, for the last days."""
+    """Spending by the hour of the day, for the last days; below it how to read that, while there are few."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__((), id=id)
@@ -198,3 +205,8 @@ class HeatMap(RowsPanel):
         hours = _HOURS[2 if width >= 70 else 1]
         self._columns = (Column("day", 10, exact=True), hours, Column("sats", 5, "right", rank=1))
         return super().draw(width, height)
+
+    def _body(self, width: int, page: int) -> list[Line]:
+        lines = super()._body(width, page)
+        has_room = bool(self._rows) and len(self._rows) + len(_EXPLAINED) <= page
+        return [*lines, *_EXPLAINED] if has_room else lines

@@ -22,6 +22,17 @@ async def test_money_says_what_is_configured_and_what_is_not() -> None:
         await each.shows("not configured", "no data yet", "no requests in 1 h", "no request cost anything")
 
 
+async def test_hours_of_few_days_leave_room_to_say_how_to_read_them() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("4")
+        await each.shows(
+            "Fri 07 Mar", "Each day adds a line, up to 14 days", "▓ ▒ ░ a quarter of the one before, · nothing"
+        )
+        await each.pilot.resize_terminal(120, 28)
+        await each.hides("Each day adds a line")
+        await each.shows("Fri 14 Mar", "Hours")
+
+
 async def test_money_by_client() -> None:
     source = lived_in()
     source.ledger.records[-3:] = [replace(record, client="laptop") for record in source.ledger.records[-3:]]
