@@ -14,6 +14,7 @@ SCHEMES = ("postgresql", "postgres")
 _FORM = "write postgresql://user:password@host:5432/name, with %40 for @, %2F for / and %23 for # in the password"
 _SECRET_OPTIONS = ("password", "sslpassword", "oauth_client_secret")
 _PREFIXES = tuple(f"{scheme}://" for scheme in SCHEMES)
+_BEGINNINGS = tuple(f"{scheme}:" for scheme in SCHEMES)
 _SETTINGS = re.compile(r"(^|\s)(dbname|password)\s*=")  # another form that PostgreSQL's own programs read
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/\s]*)(:[0-9]*)?")
 
@@ -83,7 +84,7 @@ Place = str | Path | PostgresPlace
 
 def is_postgres(text: str) -> bool:
     """Check whether a text is to name a ledger in PostgreSQL, well or ill: it may hold a password."""
-    return text.partition(":")[0] in SCHEMES or _SETTINGS.search(text) is not None
+    return text.startswith(_BEGINNINGS) or _SETTINGS.search(text) is not None
 
 
 def local_path(place: Place) -> Path:

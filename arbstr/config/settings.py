@@ -93,13 +93,13 @@ def resolve(
         raise ConfigError(problems)
     ledger = loaded.config.database
     fallback = str(scratch / "arbstr.db") if mock and scratch else ledger.path
-    url = None if mock or ledger.url is None else ledger.url.reveal()
+    named = database or (None if mock or ledger.url is None else ledger.url.reveal())
     return Settings(
         config=loaded.config,
         config_path=loaded.path,
         host=address.host,
         port=address.port,
-        database=place_of(database or url or fallback, ledger.path),
+        database=place_of(named, ledger.path) if named else fallback,
         log_spec=log_spec,
         mock=mock,
         demo=demo,

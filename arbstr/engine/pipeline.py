@@ -208,9 +208,10 @@ class Engine:
             session=session,
             client=context.client,
         )
-        if remembered := self._upstream.remembered(request):
-            request = replace(request, prompt_chars=request.prompt_chars + len(remembered))
-            context.set_remembered(remembered)
+        if recalled := self._upstream.recalled(request):
+            chars, images = request.prompt_chars + recalled.chars, request.prompt_images + recalled.images
+            request = replace(request, prompt_chars=chars, prompt_images=images)
+            context.set_remembered(recalled.text)
         context.set_request(request)
         return request
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from arbstr.config.schema import Provider
 from arbstr.engine.clients import KnownClient
 from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.dialects.translation.response_history import Recalled
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError
 from arbstr.types import HeaderList, InferenceRequest, RequestRecord
@@ -73,8 +74,8 @@ class Upstream(Protocol):
         """Make one attempt at one provider, in `dialect`. `headers` are the client's. Raises `AttemptError`."""
         ...
 
-    def remembered(self, request: InferenceRequest) -> bytes:
-        """Return the JSON of earlier answers that a request refers to and that go up with it, empty if none do."""
+    def recalled(self, request: InferenceRequest) -> Recalled | None:
+        """Return what of earlier answers a request refers to, and goes up with it; None if it does to none."""
         ...
 
     def is_connecting(self, request_id: str) -> bool:

@@ -88,9 +88,8 @@ class Proxy:
         admission, grace_s = self._lasting.admission, self.config.server.shutdown_grace
         admission.close()
         if self._lasting.sharing is not None:
-            await (
-                self._in_force.stop_listening()
-            )  # the others take what comes: balancers need not hear 503 from this one
+            # The others take what comes: balancers need not hear 503 from this one.
+            await self._in_force.stop_listening()
         self._notifier.stopping()
         self._lasting.feed.close()
         if unfinished := admission.in_flight + admission.draining:

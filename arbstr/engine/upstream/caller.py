@@ -24,7 +24,7 @@ from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.dialects.responses import RESPONSES
 from arbstr.engine.dialects.translation.fields import dumps
 from arbstr.engine.dialects.translation.native import for_native
-from arbstr.engine.dialects.translation.response_history import ResponseHistory
+from arbstr.engine.dialects.translation.response_history import Recalled, ResponseHistory
 from arbstr.engine.upstream.added_caps import AddedCaps
 from arbstr.engine.upstream.answers import AnswerReader, Expected
 from arbstr.engine.upstream.cap_limits import Cap, CapLimits, cap_taken
@@ -121,9 +121,9 @@ class UpstreamCaller:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def remembered(self, request: InferenceRequest) -> bytes:
-        """Return the JSON of earlier answers that a request refers to and that go up with it, empty if none do."""
-        return b"" if request.document is None else self._history.text(request.document, request.client)
+    def recalled(self, request: InferenceRequest) -> Recalled | None:
+        """Return what of earlier answers a request refers to, and goes up with it; None if it does to none."""
+        return None if request.document is None else self._history.recalled(request.document, request.client)
 
     def is_connecting(self, request_id: str) -> bool:
         """Whether a request is being sent and no provider can have seen it yet."""

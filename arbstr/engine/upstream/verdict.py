@@ -58,7 +58,11 @@ _UNKNOWN_MODEL = re.compile(
 )
 # What requests refer to by id, as in `previous_response_id`, and how these ids begin.
 _REFERENCES = frozenset(("previous_response_id", "conversation", "prompt", "prompt.id", "file_id", "container"))
-_REFERENCE = re.compile(r"\b(?:resp|conv|pmpt|file|vs|msg|rs|container|cntr)[_-][A-Za-z0-9]")
+_REFERENCE = re.compile(
+    r"\b(?:file[-_]|(?:resp|conv|pmpt|vs|container|cntr)_)[A-Za-z]*\d"  # words have no digits
+    r"|\bitem\b.{0,20}\b(?:msg|rs|fc)_\w",  # an answer's own id may stand in any error
+    re.IGNORECASE,
+)
 _CONTENT_CODES = frozenset(
     {
         "content_filter",

@@ -131,8 +131,8 @@ class FakeUpstream:
             raise outcome
         return outcome
 
-    def remembered(self, request: InferenceRequest) -> bytes:
-        return b""
+    def recalled(self, request: InferenceRequest) -> None:
+        return None
 
     def is_connecting(self, request_id: str) -> bool:
         return False

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from arbstr.engine.dialects.translation.fields import dumps, objects, unsupported, wrong
 from arbstr.engine.lenient_json import loads
+from arbstr.engine.prompt import count_prompt
 from arbstr.types import JsonObject
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -16,15 +17,28 @@ _REFERENCE = "item_reference"
 _ADVICE = "arbstr keeps the latest answers in memory, not this one: send the whole conversation in 'input'"
 
 
+class Recalled(NamedTuple):
+    """What a request refers to by id: its JSON, and the characters and images that count as prompt."""
+
+    text: bytes
+    chars: int
+    images: int
+
+    @classmethod
+    def of(cls, items: list[JsonObject]) -> Recalled:
+        """Return what has these items."""
+        return cls(dumps(items), *count_prompt({"input": items}, "input"))
+
+
 class _Conversation(NamedTuple):
     client: str | None
-    items: bytes  # a JSON list
-    answer: dict[str, bytes]  # its items' JSON, by id
+    whole: Recalled
+    answer: dict[str, Recalled]  # its items, by id
 
     @property
     def size(self) -> int:
         """Its bytes."""
-        return len(self.items) + sum(map(len, self.answer.values()))
+        return len(self.whole.text) + sum(len(item.text) for item in self.answer.values())
 
 
 class ResponseHistory:
@@ -53,16 +67,19 @@ class ResponseHistory:
         items += [named[item["id"]] if item.get("type") == _REFERENCE else item for item in _as_items(given)]
         return {**document, "input": items, "previous_response_id": None}
 
-    def text(self, document: JsonObject, client: str | None = None) -> bytes:
-        """Return the JSON of all that a request refers to by id and is known here, empty if there is nothing."""
+    def recalled(self, document: JsonObject, client: str | None = None) -> Recalled | None:
+        """Return all that a request refers to by id and is known here, each once; None if there is nothing."""
         if not self._conversations:
-            return b""
+            return None
         earlier = self._conversation(document.get("previous_response_id"), client)
-        found = [] if earlier is None else [earlier.items]
-        for item in _references(document.get("input")):
-            conversation = self._with_item(item.get("id"), client)
-            found += [] if conversation is None else [conversation.answer[item["id"]]]
-        return b"[%b]" % b",".join(found) if len(found) > 1 else b"".join(found)
+        found = [] if earlier is None else [earlier.whole]
+        ids = (item.get("id") for item in _references(document.get("input")))
+        each = dict.fromkeys(one for one in ids if isinstance(one, str))
+        found += [there.answer[one] for one in each if (there := self._with_item(one, client))]
+        if len(found) < 2:
+            return found[0] if found else None
+        texts, chars, images = zip(*found, strict=True)
+        return Recalled(b"[%b]" % b",".join(texts), sum(chars), sum(images))
 
     def knows(self, document: JsonObject, client: str | None = None) -> bool:
         """Return whether a client's request refers to an answer that is known here."""
@@ -80,10 +97,10 @@ class ResponseHistory:
         if document.get("store") is False:
             return
         answer_id, output = answer["id"], answer["output"]
-        items = dumps([*_as_items(document.get("input")), *output])
-        if len(items) > self._most_bytes:
+        whole = Recalled.of([*_as_items(document.get("input")), *output])
+        if len(whole.text) > self._most_bytes:
             return
-        kept = _Conversation(client, items, {item["id"]: dumps(item) for item in output})
+        kept = _Conversation(client, whole, {item["id"]: Recalled.of([item]) for item in output})
         self._conversations[answer_id] = kept
         for item in output:
             self._answers[item["id"]] = answer_id
@@ -110,7 +127,7 @@ class ResponseHistory:
         if conversation is None:
             raise unsupported(path, answer_id, advice=_ADVICE)
         self._conversations.move_to_end(answer_id)
-        items: list[JsonObject] = loads(conversation.items)
+        items: list[JsonObject] = loads(conversation.whole.text)
         return items
 
     def _named(self, given: Any, client: str | None) -> JsonObject:

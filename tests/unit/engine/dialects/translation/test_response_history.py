@@ -92,17 +92,43 @@ def test_many_references_take_bounded_time() -> None:
     assert time.process_time() - began < 1
 
 
+def text(history: ResponseHistory, document: dict[str, Any], client: str | None = None) -> Any:
+    recalled = history.recalled(document, client)
+    return None if recalled is None else json.loads(recalled.text)
+
+
 def test_what_a_request_refers_to_is_known_as_text() -> None:
     history = ResponseHistory()
     answer, reference = {"previous_response_id": "resp_1"}, {"type": "item_reference", "id": "msg_1_0"}
-    assert history.text(answer) == b""
+    assert text(history, answer) is None
     ask(history, "resp_1", {"input": "Question"}, content="Words.")
-    assert [item["role"] for item in json.loads(history.text(answer))] == ["user", "assistant"]
-    assert json.loads(history.text({"input": [reference, {"role": "user"}]}))["content"][0]["text"] == "Words."
-    both = json.loads(history.text({**answer, "input": [reference]}))
-    assert (len(both[0]), both[1]["id"]) == (2, "msg_1_0")
-    assert history.text({"previous_response_id": "resp_0", "input": "x"}) == b""
-    assert history.text(answer, "somebody") == b""
+    assert [item["role"] for item in text(history, answer)] == ["user", "assistant"]
+    assert text(history, {"input": [reference, {"role": "user"}]})[0]["content"][0]["text"] == "Words."
+    both = text(history, {**answer, "input": [reference]})
+    assert (len(both[0]), both[1][0]["id"]) == (2, "msg_1_0")
+    assert text(history, {"previous_response_id": "resp_0", "input": "x"}) is None
+    assert text(history, answer, "somebody") is None
+
+
+def test_what_is_referred_to_often_is_recalled_once() -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "Question"}, content="x" * 100_000)
+    items = [{"type": "item_reference", "id": "msg_1_0"}] * 10_000
+    recalled = history.recalled({"input": items})
+    assert recalled is not None
+    assert len(recalled.text) < 200_000
+    assert recalled.chars < 200_000
+
+
+def test_what_is_recalled_has_its_size_as_prompt() -> None:
+    history = ResponseHistory()
+    picture = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 600_000}
+    spoken = {"type": "input_text", "text": "д" * 1000}
+    ask(history, "resp_1", {"input": [{"role": "user", "content": [picture, spoken]}]}, content="Words.")
+    recalled = history.recalled({"previous_response_id": "resp_1"})
+    assert recalled is not None
+    assert recalled.images == 1
+    assert 1000 < recalled.chars < 1200
 
 
 def test_a_streamed_answer_is_part_of_the_history() -> None:
