@@ -52,7 +52,7 @@ class PostgresLedger:
         waiting = own.parent.glob(f"{escape(self._place.local.name)}-postgresql-*-unwritten-*.jsonl")
         if strays := sorted(path.name for path in waiting if not path.name.startswith(f"{own.name}-")):
             logger.warning(
-                "rows wait in %d files for a ledger with another URL, such as %s; if it is this one, have their names "
+                "rows wait in %d files for a ledger with another URL, such as %s; if it is this one, rename them to "
                 "begin with %s, and start arbstr again",
                 *(len(strays), own.parent / strays[0], own.name),
             )

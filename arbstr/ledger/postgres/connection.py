@@ -270,7 +270,7 @@ def _arguments(place: PostgresPlace) -> dict[str, Any]:
     try:
         given = conninfo_to_dict(place.url.reveal())
     except psycopg.Error:  # its text repeats the URL
-        mend = "see to blanks and % in it, and to what follows its question mark"
+        mend = "check blanks and % in it, and what follows its question mark"
         raise LedgerUnavailable(f"The URL of {place} is none that PostgreSQL's library can read; {mend}.") from None
     return {**_DEFAULTS, **given}
 

@@ -33,14 +33,14 @@ _BY_CLASS: tuple[tuple[type[psycopg.Error], str], ...] = (
     (errors.DiskFull, "make room on the server's disk"),
 )
 _AUTHORITY = "name the file with the certificate of its authority: sslrootcert=/path/ca.pem in the URL"
-_CONNECTIONS = "have more let in there: each arbstr takes up to five"
+_CONNECTIONS = "raise max_connections there: each arbstr takes up to five"
 _LISTENS = "see whether the server runs and takes connections there"
 _BY_TEXT = (
     ("does not support SSL", "switch TLS on there"),
     ("root certificate file", _AUTHORITY),
     ("certificate verify failed", _AUTHORITY),
     ("does not match host name", "write the server's name in the URL as its certificate has it"),
-    ("password authentication failed", "see to user and password in DATABASE_URL, PGPASSWORD or ~/.pgpass"),
+    ("password authentication failed", "check user and password in DATABASE_URL, PGPASSWORD or ~/.pgpass"),
     ("no password supplied", "put one into DATABASE_URL, PGPASSWORD or ~/.pgpass"),
     ("no pg_hba.conf entry", "the server's pg_hba.conf has to let this user in from here"),
     ("invalid sslmode value", "write require, verify-ca or verify-full"),
@@ -51,7 +51,7 @@ _BY_TEXT = (
     ("No such file or directory", _LISTENS),
     ("timeout expired", _LISTENS),
     ("has not answered for", "pg_stat_activity there shows what it does, and who waits for whom"),
-    ("failed to resolve host", "see to the server's name in the URL"),
+    ("failed to resolve host", "check the server's name in the URL"),
 )
 _NO_DATABASE = re.compile(r'database "[^"]*" does not exist')
 
@@ -73,7 +73,7 @@ def _said(error: BaseException) -> str:
 
 def _advice(error: BaseException, said: str) -> str:
     if _NO_DATABASE.search(said):
-        return "make it there with createdb"
+        return "create it there with createdb"
     by_class = (advice for kind, advice in _BY_CLASS if isinstance(error, kind))
     by_text = (advice for text, advice in _BY_TEXT if text in said)
     return next(by_class, None) or next(by_text, "")

@@ -263,7 +263,7 @@ async def test_rows_that_wait_for_the_same_database_by_another_url_are_named(
     assert await ledger._put_aside(list(ledger._waiting.values())) == 1
     [stray] = files_beside(before.spilled_at)
     await write_rows(place, [])
-    assert f"such as {stray}; if it is this one, have their names begin with {place.spilled_at.name}" in caplog.text
+    assert f"such as {stray}; if it is this one, rename them to begin with {place.spilled_at.name}" in caplog.text
     stray.rename(place.spilled_at.with_name(stray.name.replace(before.spilled_at.name, place.spilled_at.name)))
     again = LedgerWriter(place)
     await again.start()
