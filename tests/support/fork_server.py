@@ -64,7 +64,8 @@ class ForkedProcess(subprocess.Popen[AnyStr]):
         streams = [stream if stream != -1 else number for number, stream in enumerate((p2cread, c2pwrite, errwrite))]
         self.pid = server.fork(request, streams)
         self._child_created = True
-        self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+        close_pipes = self._close_pipe_fds  # type: ignore[attr-defined]  # typeshed leaves it out
+        close_pipes(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
 
 def _is_ours(command: Any) -> bool:
@@ -140,7 +141,7 @@ def _server() -> ForkServer | None:
 
 
 def main(number: int) -> None:
-    """Fork a program for each request, until there is nobody who could ask; in a fork, be the program."""
+    """Fork a program for each request until the other end is closed; in a fork, be the program."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a server's end by Ctrl-C is no news
     _load()
@@ -216,7 +217,7 @@ def _become(request: Mapping[str, Any], streams: Sequence[int]) -> None:
 
 def _leave(status: int) -> None:
     """End as Python does, but for its clearing away of all modules, which takes longer than most commands."""
-    threading._shutdown()  # type: ignore[attr-defined]
+    threading._shutdown()  # type: ignore[attr-defined]  # typeshed leaves it out
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Filter
 from arbstr.ledger.pending_row import PendingRow
 from arbstr.ledger.postgres import schema
+from arbstr.ledger.sql import Statements
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.places import PostgresPlace
 from tests.integration.ledger.test_several_instances import mixed_rows
@@ -41,10 +44,14 @@ def answers(own_ledgers: PostgresLedgers, place: PostgresPlace) -> list[object]:
         ]
 
 
+def _execute(statement: str, db: Statements, rollups: object) -> None:
+    db.execute(statement)
+
+
 async def back_to_schema_4(place: PostgresPlace) -> None:
     ledger = await opened(place)
     for statement in BEFORE:
-        await ledger.change(lambda db, rollups, statement=statement: db.execute(statement))  # type: ignore[misc]
+        await ledger.change(partial(_execute, statement))
     await ledger.close()
 
 
