@@ -181,7 +181,7 @@ class Budgets:
         if not span.known:
             return _unknown(cap, self._slices.unknown)
         if not spent:
-            return _asked(cap, amount, self._slices.held(cap))
+            return _asked(cap, span, amount, self._slices.held(cap))
         return _exceeded(cap, span, held, amount, self._clock_ms(), self._slices.held(cap))
 
     def _roll_over(self, caps: Iterable[Cap]) -> None:
@@ -298,17 +298,17 @@ def _unknown(cap: Cap, why: str) -> BudgetExceeded:
     )
 
 
-def _asked(cap: Cap, amount: int, slices: Held | None) -> BudgetExceeded:
+def _asked(cap: Cap, span: Span, amount: int, slices: Held | None) -> BudgetExceeded:
     here = 0 if slices is None else slices.here_msats
     return BudgetExceeded(
-        f"{_whose(cap)} for this {cap.period} is shared: {_sats(here)} sats of it are held by this instance, this "
-        f"request may cost {_sats(amount)}, and the ledger has not yet said whether there is more. Ask again.",
+        f"{_whose(cap)} for this {cap.period} is {_sats(cap.limit)} sats, shared by several instances: this one holds "
+        f"{_sats(here)}, this request may cost {_sats(amount)}, and the ledger has not yet said whether there is more. "
+        f"Ask again. It resets at {_resets(span)}.",
         retry_after_s=_ASK_AGAIN_S,
     )
 
 
 def _exceeded(cap: Cap, span: Span, held: int, amount: int, now_ms: int, slices: Held | None) -> BudgetExceeded:
-    resets = datetime.fromtimestamp(span.ends_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     shared = ""
     if slices is not None:
         shared = (
@@ -317,9 +317,13 @@ def _exceeded(cap: Cap, span: Span, held: int, amount: int, now_ms: int, slices:
     return BudgetExceeded(
         f"{_whose(cap)} for this {cap.period} is {_sats(cap.limit)} sats: {_sats(span.spent)} spent "
         f"and {_sats(span.reserved - held)} reserved by requests in flight; {shared}this request may cost "
-        f"{_sats(amount)}. It resets at {resets}.",
+        f"{_sats(amount)}. It resets at {_resets(span)}.",
         retry_after_s=max(0.0, (span.ends_ms - now_ms) / 1000),
     )
+
+
+def _resets(span: Span) -> str:
+    return datetime.fromtimestamp(span.ends_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _sats(msats: int) -> str:
